@@ -1,0 +1,95 @@
+//! The seam to the disk: real files, and a simulated disk with faults.
+//!
+//! The one room with `unsafe` code. Imports `types`, `error`, `sync` and `format`. Everything above reaches
+//! files, the clock on the wall and randomness through [`Disk`] and [`File`] only.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crate::types::WriteMethod;
+
+/// The unit of direct writes, in bytes: every durable write begins and ends at a multiple of it.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// A directory that holds one log.
+///
+/// Names are plain file names inside it. A name that was created, renamed or removed survives a crash only
+/// after [`sync_dir`](Disk::sync_dir).
+pub trait Disk: Send + Sync + fmt::Debug {
+    /// The names of all files in the directory, in no order.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Creates an empty file for reading and writing; fails with `AlreadyExists` if the name is taken.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
+    /// Opens a file.
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>>;
+    /// Gives a file another name, replacing what had it.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a name; the bytes stay readable through open files and maps.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes every earlier `create`, `rename` and `remove` durable.
+    fn sync_dir(&self) -> io::Result<()>;
+    /// Takes the exclusive lock on the directory by way of the file `name`, writing the process id into it.
+    fn lock(&self, name: &str) -> io::Result<Lock>;
+    /// Sixty-four random bits.
+    fn entropy(&self) -> u64;
+    /// Milliseconds since 1970 by the clock on the wall; only ever used for retention by age.
+    fn wall_ms(&self) -> u64;
+}
+
+/// What an opened file may be used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Reading only; works on read-only media.
+    Read,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+/// What an attempt to lock a directory found.
+#[derive(Debug)]
+pub enum Lock {
+    /// The lock is held until this value is dropped.
+    Held(Box<dyn Send + Sync + fmt::Debug>),
+    /// Somebody else has it: their process id, where it could be read.
+    Taken(Option<u32>),
+}
+
+/// An open file.
+///
+/// All offsets are absolute; no operation has a cursor, so all of them take `&self`.
+pub trait File: Send + Sync + fmt::Debug {
+    /// Length in bytes.
+    fn bytes(&self) -> io::Result<u64>;
+    /// Fills `buf` from `offset`; returns fewer bytes only at the end of the file.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `buf` at `offset`, or fails; not durable before a sync.
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes contents and length durable, and through them every earlier write.
+    fn sync(&self) -> io::Result<()>;
+    /// Grows the file to `bytes` and reserves its blocks; the new bytes read as zeros. Never shrinks.
+    fn allocate(&self, bytes: u64) -> io::Result<()>;
+    /// Asks the device to write real zeros over the file cheaply; `false` where it cannot.
+    fn write_zeroes(&self, bytes: u64) -> io::Result<bool>;
+    /// Maps the whole file for reading; nothing can be read through the map before it is published.
+    fn map(&self) -> io::Result<Arc<Map>>;
+    /// A writer whose every write is durable when it returns; fails with `Unsupported` where the file
+    /// system cannot do `method`.
+    fn writer(&self, method: WriteMethod) -> io::Result<Box<dyn DurableWriter>>;
+    /// Takes or tries to take the advisory lock of readers (shared) or of the recycler (exclusive);
+    /// `false` if it is held the other way. Held until the file is dropped.
+    fn try_lock(&self, exclusive: bool) -> io::Result<bool>;
+}
+
+/// Writes whole blocks durably. Several writes may be in flight at once, at blocks that do not overlap.
+pub trait DurableWriter: Send + Sync + fmt::Debug {
+    /// Writes `blocks` at `offset` and returns when they are durable.
+    ///
+    /// `blocks` begins at an address, and `offset` at a position, that is a multiple of [`BLOCK_BYTES`];
+    /// so is its length. A short write or an error leaves the blocks in an unknown state.
+    fn write_durable(&self, blocks: &[u8], offset: u64) -> io::Result<()>;
+}
+
+/// Stub: the disk room's owner replaces it.
+#[derive(Debug)]
+pub struct Map;

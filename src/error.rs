@@ -1,0 +1,200 @@
+//! What can go wrong, each variant named for what the caller does next.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::types::{LogId, Lsn};
+
+/// The result of an operation on a log.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation on a log did not succeed. Cheap to clone: one failed flush reaches many waiters.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused an operation on a file of the log: see the source.
+    Io {
+        /// What was tried: "open", "write", "sync".
+        doing: &'static str,
+        /// The file, relative to the log's directory; empty for the directory itself.
+        file: Arc<str>,
+        /// What the operating system said.
+        source: Arc<io::Error>,
+    },
+    /// The disk is full. Nothing acknowledged is lost; appends work again by themselves once there is space.
+    NoSpace,
+    /// A write or a sync failed, so what is on the disk is unknown: drop the log and open it again.
+    Poisoned,
+    /// The log was closed.
+    Closed,
+    /// The record is larger than the log takes: split it, or raise `record_bytes_max`.
+    RecordTooLarge {
+        /// Size of the record or of the batch, in bytes as stored.
+        bytes: u64,
+        /// The limit, in bytes.
+        max: u64,
+    },
+    /// A batch without records has no LSN: do not append it.
+    EmptyBatch,
+    /// As many bytes as allowed wait for the disk: wait for a ticket, or use the blocking `append`.
+    WouldBlock,
+    /// The deadline passed first; the record may still become durable.
+    TimedOut,
+    /// The record was trimmed away: take a snapshot, or read from `first`.
+    Trimmed {
+        /// The LSN that was asked for.
+        asked: Lsn,
+        /// The oldest record that the log still has.
+        first: Lsn,
+    },
+    /// There is no such record, or none that is durable, yet.
+    BeyondEnd {
+        /// The LSN that was asked for.
+        asked: Lsn,
+        /// The newest record that could have been read; [`Lsn::ZERO`] for none.
+        last: Lsn,
+    },
+    /// The log cannot be cut here, because `after` is inside a batch whose records live or die together.
+    InsideBatch {
+        /// The LSN that was asked for.
+        after: Lsn,
+        /// The first record of the batch.
+        first: Lsn,
+        /// The last record of the batch.
+        last: Lsn,
+    },
+    /// Another process, or another handle in this one, has the log open for writing.
+    InUse {
+        /// The process id of the owner, where it could be read.
+        owner: Option<u32>,
+    },
+    /// There is no log in this directory.
+    NotALog,
+    /// The directory holds something, but no log: choose an empty directory.
+    NotEmpty,
+    /// The log was written by a newer version of this library: upgrade. Nothing was changed.
+    NewerVersion {
+        /// The format version found.
+        found: u32,
+        /// The newest format version that is understood.
+        supported: u32,
+    },
+    /// An option has a value that cannot work.
+    BadOption {
+        /// The option's name.
+        option: &'static str,
+        /// The value given.
+        given: u64,
+        /// The smallest and the largest value that would do.
+        allowed: (u64, u64),
+    },
+    /// Both copies of the superblock are damaged: repair the log before opening it. Nothing was changed.
+    SuperblockDamaged,
+    /// Acknowledged bytes no longer check: repair the log before opening it. Nothing was changed.
+    Rot {
+        /// The segment's file.
+        file: Arc<str>,
+        /// The byte range in the file that does not check.
+        bytes: Range<u64>,
+        /// The first record at stake.
+        first: Lsn,
+        /// The last record at stake.
+        last: Lsn,
+    },
+    /// Acknowledged records are missing: repair the log before opening it. Nothing was changed.
+    Hole {
+        /// The first file that is missing or misplaced, or whose end is.
+        file: Arc<str>,
+        /// The first record at stake.
+        first: Lsn,
+        /// The last record at stake.
+        last: Lsn,
+    },
+    /// A file in the directory belongs to another log.
+    ForeignFile {
+        /// The file.
+        file: Arc<str>,
+        /// The log that the directory's superblock names.
+        expected: LogId,
+        /// The log that the file names.
+        found: LogId,
+    },
+}
+
+impl Error {
+    /// Wraps what the operating system said about `file`; a full disk becomes [`Error::NoSpace`].
+    pub(crate) fn io(doing: &'static str, file: &str, source: io::Error) -> Error {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoSpace,
+            _ => Error::Io { doing, file: file.into(), source: Arc::new(source) },
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io { doing, file, source } if file.is_empty() => {
+                write!(f, "could not {doing} in the log's directory: {source}")
+            }
+            Error::Io { doing, file, source } => write!(f, "could not {doing} {file}: {source}"),
+            Error::NoSpace => f.write_str("the disk is full; appends resume when there is space"),
+            Error::Poisoned => f.write_str("a write or sync failed earlier; open the log again to continue"),
+            Error::Closed => f.write_str("the log is closed"),
+            Error::RecordTooLarge { bytes, max } => write!(f, "{bytes} bytes are over the limit of {max}"),
+            Error::EmptyBatch => f.write_str("a batch needs at least one record"),
+            Error::WouldBlock => f.write_str("the limit of bytes in flight is reached"),
+            Error::TimedOut => f.write_str("the deadline passed; the record may still become durable"),
+            Error::Trimmed { asked, first } => {
+                write!(f, "record {asked} was trimmed; the log begins at {first}")
+            }
+            Error::BeyondEnd { asked, last } => {
+                write!(f, "record {asked} is past the end of the log at {last}")
+            }
+            Error::InsideBatch { after, first, last } => {
+                write!(f, "cannot cut after {after}, inside the batch of records {first} to {last}")
+            }
+            Error::InUse { owner: Some(owner) } => {
+                write!(f, "the log is open for writing in process {owner}")
+            }
+            Error::InUse { owner: None } => f.write_str("the log is open for writing elsewhere"),
+            Error::NotALog => f.write_str("no log in this directory"),
+            Error::NotEmpty => f.write_str("the directory is not empty and holds no log"),
+            Error::NewerVersion { found, supported } => write!(
+                f,
+                "the log has format version {found}, newer than {supported}; upgrade to open it"
+            ),
+            Error::BadOption { option, given, allowed: (min, max) } => {
+                write!(f, "{option} is {given}, but must be between {min} and {max}")
+            }
+            Error::SuperblockDamaged => {
+                f.write_str("both copies of the superblock are damaged; repair the log to open it")
+            }
+            Error::Rot { file, bytes, first, last } => write!(
+                f,
+                "acknowledged records {first} to {last} are damaged in {file}, bytes {} to {}; repair the \
+                 log to open it",
+                bytes.start, bytes.end
+            ),
+            Error::Hole { file, first, last } => write!(
+                f,
+                "acknowledged records {first} to {last} are missing at {file}; repair the log to open it"
+            ),
+            Error::ForeignFile { file, expected, found } => write!(
+                f,
+                "{file} belongs to log {found}, not to {expected}; move it out of the directory"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(&**source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Bytes to values and back: the only room where an offset is written.

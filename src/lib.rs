@@ -1,0 +1,15 @@
+//! A segmented, checksummed, memory-mapped append-only log with group commit.
+//!
+//! The rooms of the crate and who may import whom are in `docs/architecture.md`; `tests/tidy.rs` keeps
+//! the arrows honest.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod disk;
+mod error;
+pub mod format;
+mod sync;
+mod types;
+
+pub use error::{Error, Result};
+pub use types::{Epoch, LogId, Lsn, ReplicaId, SegmentId, WriteMethod};

@@ -1,0 +1,187 @@
+//! The newtypes that cross rooms, so that a bare `u64` never does.
+//!
+//! Imports nothing of the crate. Never reads a clock, a file or a random source.
+
+use std::fmt;
+
+/// A record's log sequence number: dense, from 1, one for each record.
+///
+/// [`Lsn::ZERO`] stands for "before the first record".
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Lsn(u64);
+
+impl Lsn {
+    /// Before the first record: the value of every watermark of an empty log.
+    pub const ZERO: Lsn = Lsn(0);
+    /// The LSN of the first record of a log.
+    pub const FIRST: Lsn = Lsn(1);
+
+    /// The LSN with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Lsn {
+        Lsn(number)
+    }
+
+    /// The number itself.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The LSN of the record right after this one.
+    #[must_use]
+    pub const fn next(self) -> Lsn {
+        self.plus(1)
+    }
+
+    /// The LSN right before this one; [`Lsn::ZERO`] before the first.
+    #[must_use]
+    pub const fn prev(self) -> Lsn {
+        Lsn(self.0.saturating_sub(1))
+    }
+
+    /// The LSN `records` after this one.
+    #[must_use]
+    pub const fn plus(self, records: u64) -> Lsn {
+        Lsn(self.0.checked_add(records).expect("an LSN is never exhausted: 2^64 records"))
+    }
+}
+
+/// The reign of one primary; grows by each election. A log without replicas stays in [`Epoch::FIRST`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// The epoch of a new log.
+    pub const FIRST: Epoch = Epoch(1);
+
+    /// The epoch with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Epoch {
+        Epoch(number)
+    }
+
+    /// The number itself.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// The name of one replica of a log; 0 for a log without replicas.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ReplicaId(u64);
+
+impl ReplicaId {
+    /// The replica with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> ReplicaId {
+        ReplicaId(number)
+    }
+
+    /// The number itself.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// The place of a segment in the order in which one log began its segments: dense, from 1, never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct SegmentId(u64);
+
+impl SegmentId {
+    /// The id of the first segment of a log.
+    pub const FIRST: SegmentId = SegmentId(1);
+
+    /// The id with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> SegmentId {
+        SegmentId(number)
+    }
+
+    /// The number itself.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The id of the segment begun right after this one.
+    #[must_use]
+    pub const fn next(self) -> SegmentId {
+        SegmentId(self.0 + 1)
+    }
+}
+
+/// Drawn at random when a log is created, and written into each of its files.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct LogId(u128);
+
+impl LogId {
+    /// The log id with this number.
+    #[must_use]
+    pub const fn new(number: u128) -> LogId {
+        LogId(number)
+    }
+
+    /// The number itself.
+    #[must_use]
+    pub const fn get(self) -> u128 {
+        self.0
+    }
+}
+
+/// How the bytes of a group reach the disk, durably.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum WriteMethod {
+    /// Past the page cache, each write durable when it returns (`O_DIRECT` and `O_DSYNC` on Linux).
+    Direct,
+    /// Through the page cache, then `fdatasync`.
+    Buffered,
+    /// Through a shared memory map, then `msync`.
+    Mapped,
+}
+
+impl WriteMethod {
+    /// All methods, in the order in which a probe prefers them when they are equally fast.
+    pub const ALL: [WriteMethod; 3] = [WriteMethod::Direct, WriteMethod::Buffered, WriteMethod::Mapped];
+}
+
+impl fmt::Display for WriteMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            WriteMethod::Direct => "direct",
+            WriteMethod::Buffered => "buffered",
+            WriteMethod::Mapped => "mapped",
+        })
+    }
+}
+
+macro_rules! shown_as_number {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+    )*};
+}
+shown_as_number!(Lsn, Epoch, ReplicaId, SegmentId);
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LogId({:032x})", self.0)
+    }
+}

@@ -1,0 +1,2 @@
+//! Measures a disk, and an annals log on it.
+fn main() {}
