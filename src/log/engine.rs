@@ -1,0 +1,370 @@
+//! What all handles and threads of one open log share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::commit::{Commit, Durable, Flight, Landed, Limits, NoRoom, Start};
+use super::flush::fly;
+use super::segments::Segments;
+use super::stats::{Counters, Flushed};
+use super::wheel::Wheel;
+use crate::disk::buffer::GroupBuffer;
+use crate::error::{Error, Result};
+use crate::sync::wait_table::{UNRESOLVED_MAX, WaitTable};
+use crate::types::Lsn;
+
+/// Bytes that have to gather before a flush is started beside another one.
+///
+/// Below it the disk writes two small groups hardly faster than one, and the second costs wake-ups.
+pub(crate) const PARALLEL_BYTES: usize = 128 << 10;
+
+/// Why a log takes no more appends.
+const RUNNING: usize = 0;
+/// No more appends; what was appended is flushed.
+const CLOSING: usize = 1;
+const CLOSED: usize = 2;
+const POISONED: usize = 3;
+
+/// The shared state of group commit.
+///
+/// Producers claim in `buffers[open]` without a lock. Everything else about groups is decided under
+/// `commit`, which is never held across a write. `durable` has one writer: the holder of `commit`.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    buffers: Box<[Arc<GroupBuffer>]>,
+    open: AtomicUsize,
+    group_bytes: usize,
+    pub(crate) record_bytes_max: u64,
+    commit: Mutex<Commit>,
+    /// Signalled when a group was opened, or when one cannot be.
+    room: Condvar,
+    /// Signalled when a segment began, or one is asked for.
+    spare_taken: Condvar,
+    /// All segments, for readers.
+    pub(crate) segments: Segments,
+    durable: AtomicU64,
+    waits: WaitTable,
+    pub(crate) wheel: Wheel,
+    state: AtomicUsize,
+    /// Whether preparing a segment failed for lack of space, and has not succeeded since.
+    pub(crate) out_of_space: AtomicBool,
+    pub(crate) counters: Counters,
+    /// What broke the log, for the one who asks later.
+    cause: Mutex<Option<Error>>,
+}
+
+impl Engine {
+    pub(crate) fn new(limits: Limits, record_bytes_max: u64, start: Start, segments: Segments) -> Engine {
+        // One more than fit in flight, so that the group that is open does not count.
+        let in_flight = limits.in_flight_bytes_max as usize / limits.group_bytes;
+        let count = (in_flight + 1).clamp(limits.depth + 2, UNRESOLVED_MAX / 2);
+        let (buffers, vacant): (Vec<_>, Vec<_>) =
+            (0..count).map(|index| GroupBuffer::new(index, limits.group_bytes)).unzip();
+        let durable = start.next_lsn.prev();
+        Engine {
+            buffers: buffers.into(),
+            open: AtomicUsize::new(0),
+            group_bytes: limits.group_bytes,
+            record_bytes_max,
+            commit: Mutex::new(Commit::new(limits, start, vacant)),
+            room: Condvar::new(),
+            spare_taken: Condvar::new(),
+            segments,
+            durable: AtomicU64::new(durable.get()),
+            waits: WaitTable::new(),
+            wheel: Wheel::new(),
+            state: AtomicUsize::new(RUNNING),
+            out_of_space: AtomicBool::new(false),
+            counters: Counters::default(),
+            cause: Mutex::new(None),
+        }
+    }
+
+    /// The newest record that is durable on this disk.
+    pub(crate) fn durable(&self) -> Lsn {
+        // Acquire: pairs with the Release in `land`, so the segments' extents are seen with it.
+        Lsn::new(self.durable.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn commit(&self) -> MutexGuard<'_, Commit> {
+        self.commit.lock()
+    }
+
+    /// Refuses to go on when the log is poisoned or closed.
+    pub(crate) fn check(&self) -> Result<()> {
+        // Acquire: pairs with the Release in `stop`, so `cause` is seen with it.
+        match self.state.load(Ordering::Acquire) {
+            RUNNING => Ok(()),
+            POISONED => Err(Error::Poisoned),
+            _ => Err(Error::Closed),
+        }
+    }
+
+    /// Whether nothing is flushed any more.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state.load(Ordering::Acquire) >= CLOSED
+    }
+
+    /// What broke the log, if something did.
+    pub(crate) fn cause(&self) -> Option<Error> {
+        self.cause.lock().clone()
+    }
+
+    /// The buffer that was open a moment ago, to claim in.
+    pub(crate) fn open_buffer(&self) -> &GroupBuffer {
+        // Relaxed: a stale index leads to a buffer that refuses, or that is open again.
+        &self.buffers[self.open.load(Ordering::Relaxed)]
+    }
+
+    pub(crate) fn buffers(&self) -> &[Arc<GroupBuffer>] {
+        &self.buffers
+    }
+
+    /// Whether a frame of this size goes into a group of its own.
+    pub(crate) fn is_oversized(&self, frame_bytes: usize) -> bool {
+        frame_bytes > self.group_bytes
+    }
+
+    /// Opens the next group if none is open, so that claims go on.
+    pub(crate) fn reopen(&self, commit: &mut Commit) -> std::result::Result<(), NoRoom> {
+        if commit.open().is_none() && self.check().is_ok() {
+            let index = commit.open_group()?;
+            self.open.store(index, Ordering::Relaxed);
+            self.room.notify_all();
+        }
+        Ok(())
+    }
+
+    /// Waits until there may be room for another group.
+    pub(crate) fn wait_for_room(&self, commit: &mut MutexGuard<'_, Commit>) {
+        self.room.wait(commit);
+    }
+
+    /// Lets everybody who waits for room look again.
+    pub(crate) fn room_changed(&self, commit: &mut Commit) {
+        // What cannot be opened now is tried again by whoever waits.
+        let _ = self.reopen(commit);
+        self.room.notify_all();
+    }
+
+    /// Takes the next group that waits for its flush, if one may start.
+    pub(crate) fn start(&self) -> Option<Flight> {
+        let mut commit = self.commit.lock();
+        self.start_with(&mut commit)
+    }
+
+    /// Like [`start`](Engine::start), but only if a flush beside others is worth it.
+    pub(crate) fn start_beside(&self) -> Option<Flight> {
+        let mut commit = self.commit.lock();
+        if commit.has_work_of(PARALLEL_BYTES) { self.start_with(&mut commit) } else { None }
+    }
+
+    fn start_with(&self, commit: &mut Commit) -> Option<Flight> {
+        if self.is_stopped() {
+            return None;
+        }
+        let flight = commit.start(self.durable())?;
+        // The open group may have been closed. Where there is no room for another, appends wait or refuse.
+        let _ = self.reopen(commit);
+        let rolled = commit.take_rolled();
+        if !rolled.is_empty() {
+            self.counters.rolled();
+            self.segments.add_tails(rolled);
+            self.spare_taken.notify_all();
+        }
+        Some(flight)
+    }
+
+    /// Flushes a group that was started, acknowledges what is durable by it, and wakes who waits for that.
+    /// Returns the records made durable.
+    pub(crate) fn flush(&self, flight: Flight) -> u64 {
+        let begun = Instant::now();
+        match fly(flight) {
+            Ok((seq, landed)) => self.land(seq, landed, begun),
+            Err(error) => {
+                self.poison(error);
+                0
+            }
+        }
+    }
+
+    fn land(&self, seq: u64, landed: Landed, begun: Instant) -> u64 {
+        let frame_bytes = landed.frame_bytes;
+        let mut commit = self.commit.lock();
+        if self.is_stopped() {
+            return 0;
+        }
+        let before = self.durable();
+        let durable = commit.land(seq, landed);
+        let sleepers = durable.map(|Durable { through, seqs }| {
+            assert!(through > before, "the durable watermark never goes back");
+            // Release: pairs with the Acquire in `durable`.
+            self.durable.store(through.get(), Ordering::Release);
+            // In order, hence under the lock; a swap for each group.
+            seqs.map(|seq| self.waits.resolve(seq)).collect::<Vec<_>>()
+        });
+        let _ = self.reopen(&mut commit);
+        drop(commit);
+        let landed_at = Instant::now();
+        let Some(sleepers) = sleepers else { return 0 };
+        sleepers.into_iter().for_each(|sleepers| sleepers.wake());
+        let records = self.durable().get() - before.get();
+        self.counters.flushed(Flushed { records, frame_bytes, flush: landed_at - begun, wake: landed_at.elapsed() });
+        records
+    }
+
+    /// The outcome for whoever waited for a resolved group: durable as far as `last`, or not.
+    fn outcome(&self, last: Lsn) -> Result<()> {
+        if self.durable() >= last {
+            return Ok(());
+        }
+        Err(self.check().err().unwrap_or(Error::Poisoned))
+    }
+
+    /// Blocks until the group `seq`, whose last awaited record is `last`, is durable.
+    pub(crate) fn wait_durable(&self, seq: u64, last: Lsn) -> Result<()> {
+        while !self.waits.is_resolved(seq) {
+            if !self.lead() {
+                self.waits.sleep(seq, None);
+            }
+        }
+        self.outcome(last)
+    }
+
+    /// Like [`wait_durable`](Engine::wait_durable), up to a deadline; never flushes for others meanwhile.
+    pub(crate) fn wait_durable_until(&self, seq: u64, last: Lsn, deadline: Instant) -> Result<()> {
+        self.request_flush();
+        while !self.waits.is_resolved(seq) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::TimedOut);
+            }
+            self.waits.sleep(seq, Some(left));
+        }
+        self.outcome(last)
+    }
+
+    /// The same as a future's poll.
+    pub(crate) fn poll_durable(&self, seq: u64, last: Lsn, waker: &Waker) -> Poll<Result<()>> {
+        if !self.waits.is_resolved(seq) && self.waits.register(seq, waker) {
+            self.request_flush();
+            return Poll::Pending;
+        }
+        Poll::Ready(self.outcome(last))
+    }
+
+    /// Has a flusher start with what has gathered, unless somebody is at it.
+    pub(crate) fn request_flush(&self) {
+        if !self.wheel.is_taken() {
+            self.wheel.kick();
+        }
+    }
+
+    /// Runs one flush if nobody is at the wheel; returns whether it did.
+    fn lead(&self) -> bool {
+        if !self.wheel.take() {
+            return false;
+        }
+        let flight = self.start();
+        let led = flight.is_some();
+        if let Some(flight) = flight {
+            self.flush(flight);
+        }
+        self.leave_wheel();
+        led
+    }
+
+    /// Leaves the wheel; what could be flushed next is handed to a flusher.
+    ///
+    /// What cannot start now (as many flushes as allowed are in flight, or the segment has to change) is left
+    /// to whoever makes it possible: each flush that lands is followed by a look for the next.
+    fn leave_wheel(&self) {
+        self.wheel.leave();
+        // After the wheel is free: whoever claims from here on finds it free, whoever claimed before is seen.
+        if self.commit.lock().can_start() && !self.is_stopped() {
+            self.wheel.kick();
+        }
+    }
+
+    /// A flusher's life: at the wheel while there is something to flush, beside it when much has gathered.
+    pub(crate) fn run_flusher(&self) {
+        while let Some(watch) = self.wheel.watch() {
+            if self.wheel.take() {
+                while let Some(flight) = self.start() {
+                    let records = self.flush(flight);
+                    self.gather(records);
+                }
+                self.leave_wheel();
+            } else if let Some(flight) = self.start_beside() {
+                self.flush(flight);
+                continue;
+            }
+            self.wheel.sleep(watch);
+        }
+    }
+
+    /// Gives the producers that a flush has just served the chance to come back into the next group.
+    fn gather(&self, served: u64) {
+        let mut before = 0;
+        for _ in 0..16 {
+            let gathered = self.open_buffer().gathered().map_or(u64::MAX, |claimed| u64::from(claimed.records));
+            if gathered >= served || (gathered > 0 && gathered == before) {
+                return;
+            }
+            before = gathered;
+            std::thread::yield_now();
+        }
+    }
+
+    /// Ends the log: every waiter and every later append gets an error.
+    pub(crate) fn poison(&self, error: Error) {
+        self.stop(POISONED, Some(error));
+    }
+
+    /// Refuses appends from here on, and flushes all that was appended.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] if a flush fails.
+    pub(crate) fn drain(&self) -> Result<()> {
+        // AcqRel: as in `stop`; only a running log begins to close.
+        let _ = self.state.compare_exchange(RUNNING, CLOSING, Ordering::AcqRel, Ordering::Acquire);
+        let newest = {
+            let mut commit = self.commit.lock();
+            commit.close_group();
+            self.room.notify_all();
+            commit.newest()
+        };
+        match newest {
+            Some((seq, last)) => self.wait_durable(seq, last),
+            None if self.is_stopped() => Err(self.check().err().unwrap_or(Error::Closed)),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the log in good order, after [`drain`](Engine::drain).
+    pub(crate) fn close(&self) {
+        self.stop(CLOSED, None);
+    }
+
+    fn stop(&self, how: usize, cause: Option<Error>) {
+        let mut commit = self.commit.lock();
+        if self.is_stopped() {
+            return;
+        }
+        *self.cause.lock() = cause;
+        // Release: pairs with the Acquire in `check`.
+        self.state.store(how, Ordering::Release);
+        // Nobody claims from here on: no group is opened again.
+        commit.close_for_good();
+        let sleepers: Vec<_> = commit.unresolved().map(|seq| self.waits.resolve(seq)).collect();
+        drop(commit);
+        sleepers.into_iter().for_each(|sleepers| sleepers.wake());
+        self.room.notify_all();
+        self.spare_taken.notify_all();
+        self.wheel.stop();
+    }
+}
