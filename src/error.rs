@@ -162,10 +162,9 @@ impl fmt::Display for Error {
             Error::InUse { owner: None } => f.write_str("the log is open for writing elsewhere"),
             Error::NotALog => f.write_str("no log in this directory"),
             Error::NotEmpty => f.write_str("the directory is not empty and holds no log"),
-            Error::NewerVersion { found, supported } => write!(
-                f,
-                "the log has format version {found}, newer than {supported}; upgrade to open it"
-            ),
+            Error::NewerVersion { found, supported } => {
+                write!(f, "the log has format version {found}, newer than {supported}; upgrade to open it")
+            }
             Error::BadOption { option, given, allowed: (min, max) } => {
                 write!(f, "{option} is {given}, but must be between {min} and {max}")
             }
@@ -182,10 +181,9 @@ impl fmt::Display for Error {
                 f,
                 "acknowledged records {first} to {last} are missing at {file}; repair the log to open it"
             ),
-            Error::ForeignFile { file, expected, found } => write!(
-                f,
-                "{file} belongs to log {found}, not to {expected}; move it out of the directory"
-            ),
+            Error::ForeignFile { file, expected, found } => {
+                write!(f, "{file} belongs to log {found}, not to {expected}; move it out of the directory")
+            }
         }
     }
 }

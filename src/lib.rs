@@ -1,6 +1,6 @@
 //! A segmented, checksummed, memory-mapped append-only log with group commit.
 //!
-//! The rooms of the crate and who may import whom are in `docs/architecture.md`; `tests/tidy.rs` keeps
+//! The rooms of the crate and who may import whom are in `docs/architecture.md`; `tests/tidy/` keeps
 //! the arrows honest.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
