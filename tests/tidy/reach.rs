@@ -36,13 +36,14 @@ fn roots(sources: &BTreeMap<String, Source>, manifests: &BTreeMap<String, String
         // The longest prefix is the package that the file is in.
         let Some(inside) = inside.min_by_key(|inside| inside.len()) else { continue };
         let parts: Vec<&str> = inside.split('/').collect();
-        let is_root = match parts.as_slice() {
-            [_] => true,
-            ["src", "lib.rs" | "main.rs"] | ["src", "bin", _] => true,
-            ["tests" | "benches" | "examples", _] => true,
-            ["tests" | "benches" | "examples", _, "main.rs"] | ["src", "bin", _, "main.rs"] => true,
-            _ => false,
-        };
+        let is_root = matches!(
+            parts.as_slice(),
+            [_] | ["src", "lib.rs" | "main.rs"]
+                | ["src", "bin", _]
+                | ["src", "bin", _, "main.rs"]
+                | ["tests" | "benches" | "examples", _]
+                | ["tests" | "benches" | "examples", _, "main.rs"]
+        );
         if is_root {
             roots.insert(path.clone());
         }
