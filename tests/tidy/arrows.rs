@@ -121,7 +121,9 @@ fn arrows(source: &Source, module: &[String]) -> Vec<Arrow> {
     let mut found = vec![];
     for index in 0..source.tokens.len() {
         let starts_path = source.before(index, 1) != "::" && source.is_mark(index + 1, "::");
-        if !starts_path {
+        // `pub(in super::super)` says who may look in, and takes nothing.
+        let is_visibility = source.before(index, 1) == "in" && source.before(index, 2) == "(";
+        if !starts_path || is_visibility {
             continue;
         }
         if source.is_word(index, "crate") || source.is_word(index, "annals") {
@@ -215,6 +217,7 @@ mod tests {
             "use crate::types::{Lsn, Epoch};\nuse crate::format::frame;",
             "use super::Disk;\nuse super::sim::Fault;\nmod tests { use super::*; }",
             "use crate::disk::Disk;\npub(crate) fn a() {}\npub(in crate::disk) fn b() {}",
+            "macro_rules! m { ($name:ident) => { mod $name { use super::super::Disk; pub(in super::super) fn a() {} } } }",
             "// crate::log::Log\nconst A: &str = \"crate::log\";",
             "crate::some_macro!(1);",
         ] {

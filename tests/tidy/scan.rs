@@ -108,11 +108,12 @@ impl Source {
 
     /// The names of the inline modules around the token at `index`, outermost first.
     pub(crate) fn inline_modules(&self, index: usize) -> Vec<&str> {
-        (0..index)
-            .filter(|&at| self.is_word(at, "mod") && self.is_mark(at + 2, "{"))
-            .filter(|&at| self.closing(at + 2) > index)
-            .map(|at| self.at(at + 1))
-            .collect()
+        let around = |&at: &usize| {
+            // A macro may give the name: `mod $name {`.
+            let open = if self.is_mark(at + 1, "$") { at + 3 } else { at + 2 };
+            self.is_word(at, "mod") && self.is_mark(open, "{") && self.closing(open) > index
+        };
+        (0..index).filter(around).map(|at| self.at(at + 1)).collect()
     }
 
     /// Finds `#[cfg(test)]` and its like, and the lines of the item each stands on.

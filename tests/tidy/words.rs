@@ -7,7 +7,9 @@ use crate::scan::{Kind, Source};
 const SLEEPERS: &[(&str, &str)] = &[];
 
 /// Words that say nothing about what a thing is.
-const VAGUE: &[&str] = &["util", "utils", "helper", "helpers", "common", "manager", "misc"];
+const VAGUE: &[&str] = &["util", "utils", "helper", "helpers", "manager"];
+/// Words that say nothing about what is in a file.
+const VAGUE_FILES: &[&str] = &["common", "misc"];
 
 /// Unfinished work, panics in disguise, tests switched off, guesses at timing, and `unsafe` out of its room.
 pub(crate) fn forbidden(source: &Source) -> Vec<Finding> {
@@ -66,7 +68,8 @@ pub(crate) fn vague_names(source: &Source) -> Vec<Finding> {
     let mut findings = vec![];
     let advice = |name: &str, word: &str| format!("`{name}` says nothing by `{word}`; use the domain's noun");
     for part in source.path.trim_end_matches(".rs").split('/') {
-        if let Some(word) = vague_word(part) {
+        if let Some(word) = vague_word(part).or_else(|| VAGUE_FILES.contains(&part).then(|| part.to_owned()))
+        {
             findings.push(Finding::new(&source.path, 1, "names", advice(part, &word)));
         }
     }
@@ -142,6 +145,7 @@ mod tests {
             "fn a() { b().unwrap_or(0); c.expect(\"checked above\"); }",
             "const A: &str = \"unsafe TODO todo!() .unwrap()\"; // says nothing unsafe",
             "#![deny(unsafe_code)]\nfn utilization() { clock.sleep(b); }",
+            "struct Common; // flags that all subcommands have",
         ] {
             assert_eq!(rules("src/a.rs", text), [""; 0], "{text}");
         }
