@@ -1,1 +1,38 @@
 //! Bytes to values and back: the only room where an offset is written.
+//!
+//! Pure: takes slices and returns values. Imports `types`, `error` and `sync`; never opens a file, reads a
+//! clock or starts a thread. Everything here is decoded from bytes that nobody vouches for: lengths are
+//! bounded by the slice before they are used, and nothing is allocated by a length that was read.
+//!
+//! The specification is `docs/format.md`; offsets are in `layout.rs` alone.
+
+mod checksum;
+mod footer;
+mod frame;
+mod group;
+mod layout;
+mod scan;
+mod segment;
+mod superblock;
+mod tables;
+mod verdict;
+mod walk;
+
+pub use checksum::{Digest, crc32};
+pub use footer::{Footer, FooterKind, FooterView};
+pub use frame::{
+    BatchView, Frame, FrameHeader, FrameKind, Stamp, batch_payload_bytes, frame_bytes, write_batch,
+    write_epoch_start, write_record,
+};
+pub use group::{GroupHeader, GroupPlace};
+pub use layout::{
+    BLOCK_BYTES, EPOCH_STARTS_MAX, FOOTER_BLOCK_BYTES, FRAME_ALIGN, FRAME_HEADER_BYTES, GROUP_HEADER_BYTES,
+    HEADER_BLOCK_BYTES, INDEX_STRIDE_BYTES, MARK_BYTES_MAX, PAYLOAD_BYTES_MAX, SEGMENT_BYTES_MAX,
+    SEGMENT_BYTES_MIN, SLOT_BYTES, SUPERBLOCK_BYTES, VERSION, all_zero, block_up,
+};
+pub use scan::{LaterGroups, TailScan, rescan_sealed, scan_tail};
+pub use segment::{Incarnation, SegmentHeader, footer_bytes_for};
+pub use superblock::{Chosen, CleanTail, Mark, Superblock, Vote, choose_slot};
+pub use tables::{EpochStart, EpochView, IndexEntry, IndexView, Tables};
+pub use verdict::{BadBlock, Damage, Fault, Verdict};
+pub use walk::{Frames, Place, Walk};
