@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::disk::buffer::{Closed, GroupBuffer, Opening, Vacant};
-use crate::format::{self, BLOCK_BYTES, Digest, IndexEntry, SegmentHeader};
+use crate::format::{self, BLOCK_BYTES, Digest, FrameHeader, SegmentHeader};
 use crate::segment::{Noted, Spare, Tail};
 use crate::types::{Epoch, LogId, Lsn};
 
@@ -92,11 +92,11 @@ pub(crate) enum Front {
 pub(crate) struct Landed {
     pub(crate) vacant: Vacant,
     pub(crate) digest: Digest,
-    pub(crate) points: Vec<IndexEntry>,
+    pub(crate) points: Vec<(u64, FrameHeader)>,
     pub(crate) last_block: Box<[u8; BLOCK_BYTES]>,
     pub(crate) tail: Arc<Tail>,
     pub(crate) frame_bytes: u64,
-    pub(crate) epoch: Epoch,
+    pub(crate) position: u64,
     pub(crate) first: Lsn,
 }
 
@@ -410,8 +410,8 @@ impl Commit {
             landed.tail.note(&Noted {
                 first: landed.first,
                 last,
+                position: landed.position,
                 end,
-                epoch: landed.epoch,
                 digest: landed.digest,
                 points: &landed.points,
             });

@@ -6,9 +6,8 @@ use super::commit::{Flight, Front, Landed};
 use crate::disk::buffer::{Filled, LEAD_BYTES};
 use crate::error::{Error, Result};
 use crate::format::{
-    BLOCK_BYTES, GROUP_HEADER_BYTES, GroupHeader, GroupPlace, INDEX_STRIDE_BYTES, IndexEntry, lsn_of_frame,
+    BLOCK_BYTES, FrameHeader, GROUP_HEADER_BYTES, GroupHeader, GroupPlace, INDEX_STRIDE_BYTES,
 };
-use crate::types::Lsn;
 
 const _: () = assert!(LEAD_BYTES == BLOCK_BYTES + GROUP_HEADER_BYTES);
 
@@ -59,21 +58,20 @@ pub(crate) fn fly(flight: Flight) -> Result<(u64, Landed)> {
         last_block,
         tail,
         frame_bytes: claimed.bytes as u64,
-        epoch: opening.epoch,
+        position,
         first: opening.first_lsn,
     };
     Ok((seq, landed))
 }
 
-/// Index entries for the frames that begin at `strides`, as offsets from the first frame.
-fn points(filled: &mut Filled, header: &GroupHeader, strides: &[usize]) -> Vec<IndexEntry> {
+/// The headers of the frames that begin at `strides`, offsets from the first frame, with their positions.
+fn points(filled: &mut Filled, header: &GroupHeader, strides: &[usize]) -> Vec<(u64, FrameHeader)> {
     let frames = &filled.memory()[LEAD_BYTES..];
-    let entry = |&offset: &usize| IndexEntry {
-        lsn: lsn_of_frame(&frames[offset..]).max(Lsn::FIRST),
-        group_position: header.place.position,
-        frame_position: header.frames_start() + offset as u64,
+    let point = |&offset: &usize| {
+        let frame = FrameHeader::decode(&frames[offset..]).expect("a frame that its producer wrote");
+        (header.frames_start() + offset as u64, frame)
     };
-    strides.iter().map(entry).collect()
+    strides.iter().map(point).collect()
 }
 
 /// Puts the group together in its memory and returns the whole blocks to write.

@@ -1,7 +1,7 @@
 //! How far a segment reaches, and the sparse index over what it holds.
 
-use crate::format::{Digest, EPOCH_STARTS_MAX, EpochStart, INDEX_STRIDE_BYTES, IndexEntry};
-use crate::types::{Epoch, Lsn};
+use crate::format::{BLOCK_BYTES, Digest, FrameHeader, SegmentHeader, Tables, TailScan};
+use crate::types::Lsn;
 
 /// What is known of the durable part of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,10 +13,8 @@ pub(crate) struct Extent {
     /// Digest over the groups.
     pub(crate) digest: Digest,
     pub(crate) groups: u64,
-    /// Frames a stride apart, in order.
-    pub(crate) points: Vec<IndexEntry>,
-    /// Where the epochs of the segment start, the one of its first record included.
-    pub(crate) epoch_starts: Vec<EpochStart>,
+    /// Frames a stride apart, and where epochs start.
+    pub(crate) tables: Tables,
 }
 
 /// A group as an extent takes note of it.
@@ -24,23 +22,34 @@ pub(crate) struct Extent {
 pub(crate) struct Noted<'a> {
     pub(crate) first: Lsn,
     pub(crate) last: Lsn,
+    /// Where its header lies, and where its last frame ends.
+    pub(crate) position: u64,
     pub(crate) end: u64,
-    pub(crate) epoch: Epoch,
     pub(crate) digest: Digest,
-    /// Frames of the group, a stride apart from each other.
-    pub(crate) points: &'a [IndexEntry],
+    /// Frames of the group with their positions: the first one, and then one for each stride.
+    pub(crate) points: &'a [(u64, FrameHeader)],
 }
 
 impl Extent {
     /// The extent of a segment without records.
-    pub(crate) fn empty(first: Lsn, data_start: u64, previous: Digest) -> Extent {
+    pub(crate) fn empty(header: &SegmentHeader) -> Extent {
         Extent {
-            end: data_start,
-            last: first.prev(),
-            digest: previous,
+            end: BLOCK_BYTES as u64,
+            last: header.first_lsn.prev(),
+            digest: header.previous_digest,
             groups: 0,
-            points: Vec::new(),
-            epoch_starts: Vec::new(),
+            tables: Tables::new(),
+        }
+    }
+
+    /// The extent that a scan found.
+    pub(crate) fn of_scan(scan: &TailScan) -> Extent {
+        Extent {
+            end: scan.end,
+            last: scan.last_lsn,
+            digest: scan.digest,
+            groups: scan.groups,
+            tables: scan.tables.clone(),
         }
     }
 
@@ -48,17 +57,8 @@ impl Extent {
     pub(crate) fn note(&mut self, group: &Noted<'_>) {
         assert!(group.first == self.last.next(), "groups are noted in the order of their LSNs");
         assert!(group.end > self.end, "groups are noted in the order of their places");
-        for &point in group.points {
-            let far = |last: &IndexEntry| {
-                point.frame_position >= last.frame_position + INDEX_STRIDE_BYTES
-            };
-            if self.points.last().is_none_or(far) {
-                self.points.push(point);
-            }
-        }
-        if self.epoch_starts.last().is_none_or(|start| start.epoch < group.epoch) {
-            assert!(self.epoch_starts.len() < EPOCH_STARTS_MAX, "a roll comes first");
-            self.epoch_starts.push(EpochStart { epoch: group.epoch, first_lsn: group.first });
+        for (position, frame) in group.points {
+            self.tables.note(frame, group.position, *position);
         }
         self.end = group.end;
         self.last = group.last;

@@ -9,8 +9,8 @@ use super::name::segment_name;
 use super::spare::Spare;
 use crate::disk::{DurableWriter, File, Map};
 use crate::error::{Error, Result};
-use crate::format::{BLOCK_BYTES, Digest, SegmentHeader};
-use crate::types::Lsn;
+use crate::format::{Digest, SegmentHeader};
+use crate::types::{Epoch, Lsn};
 
 /// The tail, or a segment that was the tail and is not sealed yet.
 ///
@@ -31,7 +31,7 @@ pub(crate) struct Tail {
 impl Tail {
     /// Begins a segment in a spare. Nothing is written: the header goes with the first group.
     pub(crate) fn begin(spare: Spare, header: SegmentHeader) -> Tail {
-        let extent = Extent::empty(header.first_lsn, BLOCK_BYTES as u64, header.previous_digest);
+        let extent = Extent::empty(&header);
         Tail::resume(spare.name, (spare.file, spare.writer), header, extent)
     }
 
@@ -95,11 +95,10 @@ impl Tail {
         look(&self.extent.read())
     }
 
-    /// Whether another epoch start still fits into the footer.
-    pub(crate) fn takes_epoch(&self, epoch: crate::types::Epoch) -> bool {
-        let extent = self.extent.read();
-        extent.epoch_starts.last().is_some_and(|start| start.epoch == epoch)
-            || extent.epoch_starts.len() < crate::format::EPOCH_STARTS_MAX
+    /// Whether the footer has room to say where another group of this epoch starts.
+    pub(crate) fn takes_epoch(&self, epoch: Epoch) -> bool {
+        let tables = &self.extent.read().tables;
+        tables.epochs_left() > 0 || tables.epochs().last().is_some_and(|start| start.epoch == epoch)
     }
 
     /// Writes whole blocks at `offset` and returns when they are durable.
