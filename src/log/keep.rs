@@ -1,0 +1,86 @@
+//! Housekeeping, on a thread of its own: sealing and renaming after a roll, flushing what nobody waits for,
+//! advancing the superblock when the log is idle, and retention.
+
+use std::time::{Duration, Instant};
+
+use super::engine::Engine;
+use super::observe;
+use super::superblock_file::Copies;
+use crate::error::{Error, Result};
+use crate::segment::{Tail, seal};
+use crate::types::Lsn;
+
+/// How often housekeeping comes by when nothing calls it.
+pub(crate) const TICK: Duration = Duration::from_millis(50);
+/// How often retention is looked at when no segment began.
+const RETENTION: Duration = Duration::from_secs(1);
+
+/// The life of the housekeeping thread: ends with the log.
+pub(crate) fn run(engine: &Engine) {
+    let mut seen = Lsn::ZERO;
+    let mut retained = Instant::now();
+    while !engine.is_stopped() {
+        let rolled = engine.wait_for_housekeeping(TICK);
+        if engine.is_stopped() {
+            return;
+        }
+        // Appends that nobody waits for are flushed within a tick.
+        engine.flush_leftovers();
+        let durable = engine.durable();
+        let done = tidy_up(engine).and_then(|()| {
+            // Idle for a tick: what is durable is written down, so that a damaged end is told from a torn one.
+            if durable == seen { write_down(engine, durable) } else { Ok(()) }
+        });
+        seen = durable;
+        if let Err(error) = done {
+            fail(engine, error);
+        }
+        if rolled || retained.elapsed() >= RETENTION {
+            retained = Instant::now();
+            if let Err(error) = engine.retain() {
+                fail(engine, error);
+            }
+        }
+    }
+}
+
+/// A full disk or a passing refusal is tried again at the next tick; a failed write or sync is not.
+fn fail(engine: &Engine, error: Error) {
+    match error {
+        Error::NoSpace => observe::postponed("housekeeping", &error),
+        error => engine.poison(error),
+    }
+}
+
+/// Seals the segments that are full, oldest first, and gives the files of new ones their final names.
+///
+/// In this order a crash leaves at worst unsealed segments and a tail under a spare's name, which `open`
+/// finds and completes.
+pub(crate) fn tidy_up(engine: &Engine) -> Result<()> {
+    for (full, next) in engine.store.segments.unsealed() {
+        let sealed = seal(&full, engine.store.disk.wall_ms())?;
+        engine.store.segments.sealed(sealed);
+        name_for_good(engine, &next)?;
+    }
+    Ok(())
+}
+
+/// Renames a segment's file to its final name, if it still has its spare's.
+pub(crate) fn name_for_good(engine: &Engine, tail: &Tail) -> Result<()> {
+    let (name, good) = (tail.name(), tail.final_name());
+    if *name != *good {
+        engine.store.rename(&name, &good)?;
+        engine.store.sync_dir()?;
+        tail.renamed();
+    }
+    Ok(())
+}
+
+/// Advances the superblock's durable watermark.
+fn write_down(engine: &Engine, durable: Lsn) -> Result<()> {
+    let mut superblock = engine.store.superblock.lock();
+    if superblock.current().durable >= durable {
+        return Ok(());
+    }
+    superblock.update(Copies::One, |superblock| superblock.durable = durable)
+}

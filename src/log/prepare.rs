@@ -1,0 +1,208 @@
+//! Segments ahead of time: created, reserved and filled with zeros, or recycled, by a thread of its own, so
+//! that no append ever waits for a roll.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::engine::Engine;
+use super::observe;
+use super::options::ZeroFill;
+use super::store::Store;
+use crate::disk::{Access, DurableWriter, File};
+use crate::error::{Error, Result};
+use crate::format::{BLOCK_BYTES, GROUP_HEADER_BYTES, Incarnation, footer_bytes_for};
+use crate::segment::{Spare, spare_name};
+
+/// Spares that are kept ready.
+const SPARES: usize = 1;
+/// Groups of this size and more gain less from zeros than writing the zeros costs.
+const ZEROS_UP_TO_GROUP_BYTES: u64 = 384 << 10;
+/// Zeros written at a time while nobody waits for the segment.
+const CHUNK_BYTES: usize = 128 << 10;
+/// Zeros that may be written ahead of the tail's own growth.
+const HEAD_START_BYTES: u64 = 8 << 20;
+/// How long to wait before a full disk is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+/// How often the zero filling looks how far the tail has come.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Whether the zero filling may go on; it asks before each chunk with the bytes written so far.
+pub(crate) type Pace<'a> = &'a dyn Fn(u64) -> bool;
+
+/// The life of the preparing thread: ends with the log.
+pub(crate) fn run(engine: &Engine) {
+    while let Some(segment_bytes) = engine.wait_for_demand(SPARES) {
+        let made = recycled(&engine.store, segment_bytes)
+            .and_then(|spare| match spare {
+                Some(spare) => Ok(Some(spare)),
+                None => make_spare(&engine.store, segment_bytes, zeros(engine), &|done| pace(engine, done)),
+            });
+        match made {
+            Ok(Some(spare)) => supply(engine, spare),
+            Ok(None) => return,
+            Err(Error::NoSpace) => wait_for_space(engine),
+            Err(error) => engine.poison(error),
+        }
+    }
+}
+
+fn supply(engine: &Engine, spare: Spare) {
+    // Release: pairs with the Acquire in `Engine::hold`.
+    if engine.out_of_space.swap(false, Ordering::AcqRel) {
+        observe::space(true);
+    }
+    let mut commit = engine.commit();
+    commit.add_spare(spare);
+    engine.room_changed(&mut commit);
+    drop(commit);
+    engine.wheel.kick();
+}
+
+/// The disk is full: appends that need a segment are refused, until the next try succeeds.
+fn wait_for_space(engine: &Engine) {
+    if !engine.out_of_space.swap(true, Ordering::AcqRel) {
+        observe::space(false);
+    }
+    let mut commit = engine.commit();
+    engine.room_changed(&mut commit);
+    engine.wait_for_change(&mut commit, RETRY);
+}
+
+fn zeros(engine: &Engine) -> bool {
+    match engine.store.options.zero_fill {
+        ZeroFill::Always => true,
+        ZeroFill::Never => false,
+        ZeroFill::Adaptive => engine.counters.group_bytes_mean() < ZEROS_UP_TO_GROUP_BYTES,
+    }
+}
+
+/// Holds the zero filling back to about twice the speed at which the tail fills, so that it is done in time
+/// and otherwise leaves the disk to the appends. `false` when the log ends.
+fn pace(engine: &Engine, done: u64) -> bool {
+    let mut commit = engine.commit();
+    loop {
+        if engine.is_stopped() {
+            return false;
+        }
+        let tail_bytes = commit.end();
+        if done <= HEAD_START_BYTES + 2 * tail_bytes || commit.is_short_of_segments() {
+            return true;
+        }
+        engine.wait_for_change(&mut commit, LOOK);
+    }
+}
+
+/// Bytes of a segment whose data region holds a group with `frame_bytes` of frames.
+pub(crate) fn segment_bytes_for(frame_bytes: u64) -> u64 {
+    let data = BLOCK_BYTES as u64 + (GROUP_HEADER_BYTES as u64 + frame_bytes).next_multiple_of(BLOCK_BYTES as u64);
+    // The footer grows with the segment, by far less than the segment.
+    let mut segment_bytes = data + footer_bytes_for(data);
+    while segment_bytes - footer_bytes_for(segment_bytes) < data {
+        segment_bytes += BLOCK_BYTES as u64;
+    }
+    segment_bytes
+}
+
+/// Makes a spare out of a trimmed segment's file, if one of the size waits that nobody reads.
+///
+/// The header of its former life is overwritten before it gets its new name, so that whatever a crash
+/// leaves is either a segment below the trim point or a blank spare.
+fn recycled(store: &Store, segment_bytes: u64) -> Result<Option<Spare>> {
+    while let Some(name) = store.take_retired(segment_bytes) {
+        let file = store.open(&name, Access::ReadWrite)?;
+        let fits = store.io("look at", &name, file.bytes())? == segment_bytes;
+        if !fits || !store.io("lock", &name, file.try_lock(true))? {
+            store.remove(&name)?;
+            continue;
+        }
+        store.io("write", &name, file.write_at(&[0; BLOCK_BYTES], 0))?;
+        store.io("sync", &name, file.sync())?;
+        // Other processes may read the segment that this becomes.
+        store.io("lock", &name, file.try_lock(false))?;
+        let number = store.next_spare_number();
+        let spare = spare_name(number);
+        store.rename(&name, &spare)?;
+        return finish(store, file, (number, spare), segment_bytes).map(Some);
+    }
+    Ok(None)
+}
+
+/// Creates a spare of `segment_bytes`; `None` if `pace` says that the log ends.
+///
+/// # Errors
+/// [`Error::NoSpace`] when the disk is full; nothing is left behind then.
+pub(crate) fn make_spare(
+    store: &Store,
+    segment_bytes: u64,
+    zeros: bool,
+    pace: Pace<'_>,
+) -> Result<Option<Spare>> {
+    let number = store.next_spare_number();
+    let spare = spare_name(number);
+    let unfinished = format!("{spare}.tmp");
+    let file = store.io("create", &unfinished, store.disk.create(&unfinished))?;
+    let filled = fill(store, &*file, &unfinished, segment_bytes, zeros, pace);
+    if !matches!(filled, Ok(true)) {
+        drop(file);
+        // The first error is the one to tell; what is left behind is removed when the log is opened.
+        let _ = store.remove(&unfinished);
+        return filled.map(|_| None);
+    }
+    store.io("lock", &unfinished, file.try_lock(false))?;
+    store.rename(&unfinished, &spare)?;
+    finish(store, file, (number, spare), segment_bytes).map(Some)
+}
+
+fn finish(
+    store: &Store,
+    file: Arc<dyn File>,
+    (number, name): (u64, String),
+    segment_bytes: u64,
+) -> Result<Spare> {
+    store.sync_dir()?;
+    let writer = store.io("open", &name, file.writer(store.write_method))?;
+    let incarnation = Incarnation::new(store.disk.entropy());
+    Ok(Spare { number, name: name.into(), file, writer, incarnation, segment_bytes })
+}
+
+/// Reserves the file's blocks and makes them durable; `false` if `pace` ended it.
+fn fill(
+    store: &Store,
+    file: &dyn File,
+    name: &str,
+    segment_bytes: u64,
+    zeros: bool,
+    pace: Pace<'_>,
+) -> Result<bool> {
+    store.io("reserve space for", name, file.allocate(segment_bytes))?;
+    store.io("sync", name, file.sync())?;
+    if zeros && !store.io("write", name, file.write_zeroes(segment_bytes))? {
+        let writer = store.io("open", name, file.writer(store.write_method))?;
+        if !write_zeros(store, &*writer, name, segment_bytes, pace)? {
+            return Ok(false);
+        }
+    }
+    store.io("sync", name, file.sync())?;
+    Ok(true)
+}
+
+fn write_zeros(
+    store: &Store,
+    writer: &dyn DurableWriter,
+    name: &str,
+    segment_bytes: u64,
+    pace: Pace<'_>,
+) -> Result<bool> {
+    let chunk = crate::disk::zeroed_blocks(CHUNK_BYTES);
+    let mut done = 0;
+    while done < segment_bytes {
+        if !pace(done) {
+            return Ok(false);
+        }
+        let bytes = (segment_bytes - done).min(CHUNK_BYTES as u64);
+        store.io("write", name, writer.write_durable(&chunk[..bytes as usize], done))?;
+        done += bytes;
+    }
+    Ok(true)
+}
