@@ -3,9 +3,22 @@
 //! The one room with `unsafe` code. Imports `types`, `error`, `sync` and `format`. Everything above reaches
 //! files, the clock on the wall and randomness through [`Disk`] and [`File`] only.
 
+mod map;
+mod probe;
+#[cfg(unix)]
+mod real;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+mod whole;
+
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+
+pub use map::{Map, Reading};
+pub use probe::{Measured, ProbeResult, probe};
+#[cfg(unix)]
+pub use real::RealDisk;
 
 use crate::types::WriteMethod;
 
@@ -35,6 +48,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn entropy(&self) -> u64;
     /// Milliseconds since 1970 by the clock on the wall; only ever used for retention by age.
     fn wall_ms(&self) -> u64;
+    /// Whether this disk is a model, on which nothing is worth timing.
+    fn simulated(&self) -> bool {
+        false
+    }
 }
 
 /// What an opened file may be used for.
@@ -64,20 +81,32 @@ pub trait File: Send + Sync + fmt::Debug {
     /// Fills `buf` from `offset`; returns fewer bytes only at the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `buf` at `offset`, or fails; not durable before a sync.
+    ///
+    /// Not while a durable write to the same file is in flight: the kernel may then fail to drop a page that
+    /// the cache and the device disagree about. Sync between this and the next durable write.
+    ///
+    /// # Panics
+    /// If it would change bytes that a living [`Map`] of this file has published.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
     /// Makes contents and length durable, and through them every earlier write.
+    ///
+    /// After an error nothing is known about what was written since the last success, and a second attempt
+    /// that succeeds proves nothing.
     fn sync(&self) -> io::Result<()>;
-    /// Grows the file to `bytes` and reserves its blocks; the new bytes read as zeros. Never shrinks.
+    /// Grows the file to `bytes` and reserves its blocks where the file system can; the new bytes read as
+    /// zeros. Never shrinks.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
     /// Asks the device to write real zeros over the file cheaply; `false` where it cannot.
     fn write_zeroes(&self, bytes: u64) -> io::Result<bool>;
-    /// Maps the whole file for reading; nothing can be read through the map before it is published.
+    /// Maps the whole file, at the length that it has now, for reading; nothing can be read through the map
+    /// before it is published. While a map of that length lives, later calls give the same one.
     fn map(&self) -> io::Result<Arc<Map>>;
     /// A writer whose every write is durable when it returns; fails with `Unsupported` where the file
-    /// system cannot do `method`.
+    /// system cannot do `method`. Writing through a map needs a file without holes, which keeps its length.
     fn writer(&self, method: WriteMethod) -> io::Result<Box<dyn DurableWriter>>;
     /// Takes or tries to take the advisory lock of readers (shared) or of the recycler (exclusive);
-    /// `false` if it is held the other way. Held until the file is dropped.
+    /// `false` if it is held the other way; a lock held before the attempt may then be lost. Held until the
+    /// file is dropped.
     fn try_lock(&self, exclusive: bool) -> io::Result<bool>;
 }
 
@@ -87,9 +116,19 @@ pub trait DurableWriter: Send + Sync + fmt::Debug {
     ///
     /// `blocks` begins at an address, and `offset` at a position, that is a multiple of [`BLOCK_BYTES`];
     /// so is its length. A short write or an error leaves the blocks in an unknown state.
+    ///
+    /// # Panics
+    /// If something is not a multiple, or if it would change bytes that a living [`Map`] of this file has
+    /// published. (Repeating them is fine.)
     fn write_durable(&self, blocks: &[u8], offset: u64) -> io::Result<()>;
 }
 
-/// Stub: the disk room's owner replaces it.
-#[derive(Debug)]
-pub struct Map;
+/// Checks the contract of [`DurableWriter::write_durable`].
+fn assert_whole_blocks(blocks: &[u8], offset: u64) {
+    assert!(blocks.as_ptr().addr().is_multiple_of(BLOCK_BYTES), "blocks begin at a block's address");
+    assert!(blocks.len().is_multiple_of(BLOCK_BYTES), "whole blocks only");
+    assert!(offset.is_multiple_of(BLOCK_BYTES as u64), "blocks begin at a block's position");
+}
+
+#[cfg(test)]
+mod tests;

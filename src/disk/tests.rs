@@ -1,0 +1,1 @@
+//! The promises of the seam, kept by whichever disk is behind it.
