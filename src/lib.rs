@@ -7,9 +7,12 @@
 
 pub mod disk;
 mod error;
+mod log;
+mod segment;
 pub mod format;
 mod sync;
 mod types;
 
 pub use error::{Error, Result};
+pub use log::{Cursor, Durability, Log, LogOptions, Mark, Receipt, Record, RecordRef, Stats, TailCursor, Ticket, Watermarks, ZeroFill};
 pub use types::{Epoch, LogId, Lsn, ReplicaId, SegmentId, WriteMethod};

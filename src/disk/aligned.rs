@@ -4,6 +4,8 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::UnsafeCell;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 use super::BLOCK_BYTES;
@@ -15,6 +17,50 @@ pub(crate) struct AlignedMemory {
     #[cfg(loom)]
     track: Vec<loom::cell::UnsafeCell<()>>,
 }
+
+/// Owned bytes that begin at a multiple of [`BLOCK_BYTES`], as durable writes need them.
+///
+/// ```
+/// let mut blocks = annals::disk::Blocks::zeroed(2);
+/// blocks[..5].copy_from_slice(b"hello");
+/// assert_eq!(blocks.len(), 2 * annals::disk::BLOCK_BYTES);
+/// ```
+pub struct Blocks(Block);
+
+impl Blocks {
+    /// This many blocks of zeros, at least one.
+    #[must_use]
+    pub fn zeroed(blocks: usize) -> Blocks {
+        Blocks(Block::new(blocks.max(1) * BLOCK_BYTES))
+    }
+}
+
+impl Deref for Blocks {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: one live, initialised allocation that `self` owns and borrows out.
+        unsafe { std::slice::from_raw_parts(self.0.start.as_ptr(), self.0.bytes) }
+    }
+}
+
+impl DerefMut for Blocks {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`; `&mut self` makes the reference the only one.
+        unsafe { std::slice::from_raw_parts_mut(self.0.start.as_ptr(), self.0.bytes) }
+    }
+}
+
+impl fmt::Debug for Blocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Blocks({} bytes)", self.0.bytes)
+    }
+}
+
+// SAFETY: an allocation of plain bytes with one owner, tied to no thread.
+unsafe impl Send for Block {}
+// SAFETY: shared references only ever read.
+unsafe impl Sync for Block {}
 
 /// One allocation; `bytes` 0 means none.
 struct Block {

@@ -15,6 +15,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::aligned::AlignedMemory;
 use crate::format::{BLOCK_BYTES, GROUP_HEADER_BYTES};
@@ -100,6 +101,9 @@ pub(crate) struct GroupBuffer {
     seq: AtomicU64,
     first_lsn: AtomicU64,
     epoch: AtomicU64,
+    /// When the first frame was claimed, in nanoseconds since the buffer was made.
+    claimed_ns: AtomicU64,
+    made: Instant,
     slots: Box<[AtomicU64]>,
     memory: AlignedMemory,
 }
@@ -144,6 +148,8 @@ impl GroupBuffer {
             seq: AtomicU64::new(0),
             first_lsn: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
+            claimed_ns: AtomicU64::new(0),
+            made: Instant::now(),
             slots: (0..FRAMES_MAX).map(|_| AtomicU64::new(0)).collect(),
             memory: AlignedMemory::empty(),
         });
@@ -184,6 +190,10 @@ impl GroupBuffer {
     }
 
     fn claimed(&self, before: Claimed, bytes: usize) -> Claim<'_> {
+        if before.frames == 0 {
+            // Once for each group. Relaxed: published with the claim.
+            self.claimed_ns.store(self.made.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        }
         let first_lsn = Lsn::new(self.first_lsn.load(Ordering::Relaxed)).plus(u64::from(before.records));
         Claim {
             buffer: self,
@@ -284,6 +294,13 @@ impl Closed {
     /// What the buffer was opened with.
     pub(crate) fn opening(&self) -> Opening {
         self.buffer.opening()
+    }
+
+    /// When the first frame was claimed; `None` if that is not known yet.
+    pub(crate) fn claimed_at(&self) -> Option<Instant> {
+        let first = self.buffer.slots[0].load(Ordering::Acquire);
+        let at = || self.buffer.made + Duration::from_nanos(self.buffer.claimed_ns.load(Ordering::Relaxed));
+        (first & PUBLISHED != 0).then(at)
     }
 
     /// The right to open the buffer again, if nothing was claimed.

@@ -3,6 +3,8 @@
 //! The one room with `unsafe` code. Imports `types`, `error`, `sync` and `format`. Everything above reaches
 //! files, the clock on the wall and randomness through [`Disk`] and [`File`] only.
 
+pub(crate) mod aligned;
+pub(crate) mod buffer;
 mod map;
 mod probe;
 #[cfg(unix)]
@@ -15,6 +17,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+pub use aligned::Blocks;
 pub use map::{Map, Reading};
 pub use probe::{Measured, ProbeResult, probe};
 #[cfg(unix)]
@@ -22,8 +25,7 @@ pub use real::RealDisk;
 
 use crate::types::WriteMethod;
 
-/// The unit of direct writes, in bytes: every durable write begins and ends at a multiple of it.
-pub const BLOCK_BYTES: usize = 4096;
+pub use crate::format::BLOCK_BYTES;
 
 /// A directory that holds one log.
 ///

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::options::LogOptions;
 use crate::disk::buffer::{Closed, GroupBuffer, Opening, Vacant};
 use crate::format::{self, BLOCK_BYTES, Digest, FrameHeader, SegmentHeader};
 use crate::segment::{Noted, Spare, Tail};
@@ -44,6 +45,8 @@ pub(crate) struct Commit {
     oversized: Option<u64>,
     /// Segments that began and that the log's list of segments does not have yet.
     rolled: Vec<Arc<Tail>>,
+    /// While the newest records are being truncated no group is opened.
+    paused: bool,
 }
 
 /// The options that group commit obeys.
@@ -96,6 +99,7 @@ pub(crate) struct Landed {
     pub(crate) last_block: Box<[u8; BLOCK_BYTES]>,
     pub(crate) tail: Arc<Tail>,
     pub(crate) frame_bytes: u64,
+    pub(crate) written_bytes: u64,
     pub(crate) position: u64,
     pub(crate) first: Lsn,
 }
@@ -127,6 +131,18 @@ pub(crate) struct Start {
     pub(crate) last_block: Option<Box<[u8; BLOCK_BYTES]>>,
 }
 
+impl Limits {
+    /// The limits that checked options set.
+    pub(crate) fn of(options: &LogOptions) -> Limits {
+        Limits {
+            group_bytes: options.group_bytes as usize,
+            in_flight_bytes_max: options.in_flight_bytes_max,
+            depth: options.depth,
+            strict_blocks: options.strict_blocks,
+        }
+    }
+}
+
 impl Commit {
     pub(crate) fn new(limits: Limits, start: Start, vacant: Vec<Vacant>) -> Commit {
         Commit {
@@ -146,6 +162,7 @@ impl Commit {
             spares: VecDeque::new(),
             oversized: None,
             rolled: Vec::new(),
+            paused: false,
         }
     }
 
@@ -200,6 +217,11 @@ impl Commit {
     /// Asks for a segment that holds a group of this many bytes of frames.
     pub(crate) fn ask_for_segment(&mut self, frame_bytes: u64) {
         self.oversized = self.oversized.max(Some(frame_bytes));
+    }
+
+    /// Whether appends wait, or soon will, because no segment is ready.
+    pub(crate) fn is_short_of_segments(&self) -> bool {
+        self.open.is_none() || self.oversized.is_some()
     }
 
     /// The oversized group that waits for a segment, in bytes of frames.
@@ -282,6 +304,9 @@ impl Commit {
     }
 
     fn admit(&self, bytes: u64) -> Result<(), NoRoom> {
+        if self.paused {
+            return Err(NoRoom::InFlight);
+        }
         let waiting = self.in_flight_bytes;
         if waiting > 0 && waiting + bytes > self.limits.in_flight_bytes_max {
             return Err(NoRoom::InFlight);
@@ -360,12 +385,12 @@ impl Commit {
         let before = self.tail.header();
         let header = SegmentHeader {
             log_id: self.log_id,
-            incarnation: spare.incarnation(),
+            incarnation: spare.incarnation,
             segment_id: before.segment_id.next(),
             first_lsn: self.queue.front().map_or(self.next_lsn, |closed| closed.opening().first_lsn),
             epoch: self.epoch,
             previous_digest: self.tail.digest(),
-            segment_bytes: spare.segment_bytes(),
+            segment_bytes: spare.segment_bytes,
             footer_bytes: spare.footer_bytes(),
         };
         self.tail = Arc::new(Tail::begin(spare, header));
@@ -428,6 +453,26 @@ impl Commit {
     pub(crate) fn unresolved(&self) -> std::ops::Range<u64> {
         let waiting = (self.flights.len() + self.queue.len()) as u64;
         self.next_seq - waiting..self.next_seq + 1
+    }
+
+    /// Opens no group until [`resume`](Commit::resume); what was claimed is flushed.
+    pub(crate) fn pause(&mut self) {
+        self.close_group();
+        self.paused = true;
+    }
+
+    /// Goes on after a pause.
+    pub(crate) fn resume(&mut self) {
+        self.paused = false;
+    }
+
+    /// Goes on behind `tail`, an empty segment. Nothing is open, queued or in flight.
+    pub(crate) fn restart(&mut self, tail: Arc<Tail>) {
+        assert!(self.open.is_none() && self.queue.is_empty() && self.flights.is_empty(), "drained before");
+        self.next_lsn = tail.header().first_lsn;
+        self.end = BLOCK_BYTES as u64;
+        self.last_block = None;
+        self.tail = tail;
     }
 
     /// Ends claiming. What was claimed is lost to its owners, who are told.

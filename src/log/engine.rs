@@ -3,17 +3,21 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::commit::{Commit, Durable, Flight, Landed, Limits, NoRoom, Start};
 use super::flush::fly;
-use super::segments::Segments;
+use super::observe;
+use super::prepare::segment_bytes_for;
 use super::stats::{Counters, Flushed};
+use super::store::Store;
+use super::superblock_file::{Copies, SuperblockFile};
 use super::wheel::Wheel;
 use crate::disk::buffer::GroupBuffer;
 use crate::error::{Error, Result};
+use crate::format::Superblock;
 use crate::sync::wait_table::{UNRESOLVED_MAX, WaitTable};
 use crate::types::Lsn;
 
@@ -44,8 +48,9 @@ pub(crate) struct Engine {
     room: Condvar,
     /// Signalled when a segment began, or one is asked for.
     spare_taken: Condvar,
-    /// All segments, for readers.
-    pub(crate) segments: Segments,
+    /// Signalled when housekeeping has something to do at once.
+    housekeeping: Condvar,
+    pub(crate) store: Store,
     durable: AtomicU64,
     waits: WaitTable,
     pub(crate) wheel: Wheel,
@@ -58,7 +63,8 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(limits: Limits, record_bytes_max: u64, start: Start, segments: Segments) -> Engine {
+    pub(crate) fn new(store: Store, start: Start) -> Engine {
+        let limits = Limits::of(&store.options);
         // One more than fit in flight, so that the group that is open does not count.
         let in_flight = limits.in_flight_bytes_max as usize / limits.group_bytes;
         let count = (in_flight + 1).clamp(limits.depth + 2, UNRESOLVED_MAX / 2);
@@ -69,11 +75,12 @@ impl Engine {
             buffers: buffers.into(),
             open: AtomicUsize::new(0),
             group_bytes: limits.group_bytes,
-            record_bytes_max,
+            record_bytes_max: store.options.record_bytes_max,
             commit: Mutex::new(Commit::new(limits, start, vacant)),
             room: Condvar::new(),
             spare_taken: Condvar::new(),
-            segments,
+            store,
+            housekeeping: Condvar::new(),
             durable: AtomicU64::new(durable.get()),
             waits: WaitTable::new(),
             wheel: Wheel::new(),
@@ -139,6 +146,52 @@ impl Engine {
         Ok(())
     }
 
+    /// Waits until a spare is wanted, and returns the size that its segment has to have; `None` when the log
+    /// ends.
+    pub(crate) fn wait_for_demand(&self, spares: usize) -> Option<u64> {
+        let mut commit = self.commit.lock();
+        loop {
+            if self.is_stopped() {
+                return None;
+            }
+            if let Some(frame_bytes) = commit.oversized() {
+                return Some(segment_bytes_for(frame_bytes).max(self.store.options.segment_bytes));
+            }
+            if commit.spares() < spares {
+                return Some(self.store.options.segment_bytes);
+            }
+            self.spare_taken.wait(&mut commit);
+        }
+    }
+
+    /// Waits until a segment began or is asked for, or the log ends, at most `limit`.
+    pub(crate) fn wait_for_change(&self, commit: &mut MutexGuard<'_, Commit>, limit: Duration) {
+        if !self.is_stopped() {
+            self.spare_taken.wait_for(commit, limit);
+        }
+    }
+
+    /// Waits for the next round of housekeeping; returns whether a segment began meanwhile.
+    pub(crate) fn wait_for_housekeeping(&self, limit: Duration) -> bool {
+        let mut commit = self.commit.lock();
+        !self.is_stopped() && !self.housekeeping.wait_for(&mut commit, limit).timed_out()
+    }
+
+    /// Has a flusher write what was appended and nobody waits for.
+    pub(crate) fn flush_leftovers(&self) {
+        if !self.wheel.is_taken() && self.commit.lock().can_start() {
+            self.wheel.kick();
+        }
+    }
+
+    /// Asks the preparing thread for a segment that can hold a group of `frame_bytes`.
+    pub(crate) fn ask_for_segment(&self, commit: &mut Commit, no_room: NoRoom, frame_bytes: u64) {
+        if no_room == NoRoom::Segments {
+            commit.ask_for_segment(frame_bytes);
+            self.spare_taken.notify_all();
+        }
+    }
+
     /// Waits until there may be room for another group.
     pub(crate) fn wait_for_room(&self, commit: &mut MutexGuard<'_, Commit>) {
         self.room.wait(commit);
@@ -173,8 +226,9 @@ impl Engine {
         let rolled = commit.take_rolled();
         if !rolled.is_empty() {
             self.counters.rolled();
-            self.segments.add_tails(rolled);
+            self.store.segments.add_tails(rolled);
             self.spare_taken.notify_all();
+            self.housekeeping.notify_all();
         }
         Some(flight)
     }
@@ -183,8 +237,9 @@ impl Engine {
     /// Returns the records made durable.
     pub(crate) fn flush(&self, flight: Flight) -> u64 {
         let begun = Instant::now();
+        let queue = flight.closed.claimed_at().map_or(Duration::ZERO, |at| begun.saturating_duration_since(at));
         match fly(flight) {
-            Ok((seq, landed)) => self.land(seq, landed, begun),
+            Ok((seq, landed)) => self.land(seq, landed, (queue, begun)),
             Err(error) => {
                 self.poison(error);
                 0
@@ -192,14 +247,15 @@ impl Engine {
         }
     }
 
-    fn land(&self, seq: u64, landed: Landed, begun: Instant) -> u64 {
-        let frame_bytes = landed.frame_bytes;
+    fn land(&self, seq: u64, landed: Landed, (queue, begun): (Duration, Instant)) -> u64 {
+        let (frame_bytes, written_bytes) = (landed.frame_bytes, landed.written_bytes);
         let mut commit = self.commit.lock();
         if self.is_stopped() {
             return 0;
         }
         let before = self.durable();
         let durable = commit.land(seq, landed);
+        let records = durable.as_ref().map_or(0, |durable| durable.through.get() - before.get());
         let sleepers = durable.map(|Durable { through, seqs }| {
             assert!(through > before, "the durable watermark never goes back");
             // Release: pairs with the Acquire in `durable`.
@@ -210,11 +266,55 @@ impl Engine {
         let _ = self.reopen(&mut commit);
         drop(commit);
         let landed_at = Instant::now();
-        let Some(sleepers) = sleepers else { return 0 };
-        sleepers.into_iter().for_each(|sleepers| sleepers.wake());
-        let records = self.durable().get() - before.get();
-        self.counters.flushed(Flushed { records, frame_bytes, flush: landed_at - begun, wake: landed_at.elapsed() });
+        sleepers.into_iter().flatten().for_each(|sleepers| sleepers.wake());
+        let wake = landed_at.elapsed();
+        self.counters.flushed(&Flushed {
+            records,
+            frame_bytes,
+            written_bytes,
+            flush: landed_at - begun,
+            queue,
+            wake,
+        });
         records
+    }
+
+    /// Makes durable all that was appended before, and returns the newest durable record.
+    pub(crate) fn sync(&self) -> Result<Lsn> {
+        let newest = self.commit.lock().newest();
+        match newest {
+            Some((seq, last)) => self.wait_durable(seq, last)?,
+            None => self.check()?,
+        }
+        Ok(self.durable())
+    }
+
+    /// Blocks until a record after `lsn` is durable, and returns the newest that is.
+    pub(crate) fn wait_beyond(&self, lsn: Lsn, deadline: Option<Instant>) -> Result<Lsn> {
+        loop {
+            // The group first: if it is resolved right after this look, the watermark below has moved.
+            let next = self.commit.lock().unresolved().start;
+            let durable = self.durable();
+            if durable > lsn {
+                return Ok(durable);
+            }
+            self.check()?;
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(Error::TimedOut);
+            }
+            self.waits.sleep(next, left);
+        }
+    }
+
+    /// Changes the superblock, durably. A failure poisons the log.
+    pub(crate) fn update_superblock(
+        &self,
+        superblock: &mut SuperblockFile,
+        copies: Copies,
+        change: impl FnOnce(&mut Superblock),
+    ) -> Result<()> {
+        superblock.update(copies, change).inspect_err(|error| self.poison(error.clone()))
     }
 
     /// The outcome for whoever waited for a resolved group: durable as far as `last`, or not.
@@ -322,6 +422,7 @@ impl Engine {
 
     /// Ends the log: every waiter and every later append gets an error.
     pub(crate) fn poison(&self, error: Error) {
+        observe::poisoned(&error);
         self.stop(POISONED, Some(error));
     }
 
@@ -365,6 +466,7 @@ impl Engine {
         sleepers.into_iter().for_each(|sleepers| sleepers.wake());
         self.room.notify_all();
         self.spare_taken.notify_all();
+        self.housekeeping.notify_all();
         self.wheel.stop();
     }
 }

@@ -49,6 +49,7 @@ pub(crate) fn fly(flight: Flight) -> Result<(u64, Landed)> {
     let offset = position / BLOCK_BYTES as u64 * BLOCK_BYTES as u64
         - if segment_header.is_some() { BLOCK_BYTES as u64 } else { 0 };
     tail.write_durable(blocks, offset)?;
+    let written_bytes = blocks.len() as u64;
     let mut last_block = Box::new([0; BLOCK_BYTES]);
     last_block.copy_from_slice(&blocks[blocks.len() - BLOCK_BYTES..]);
     let landed = Landed {
@@ -58,6 +59,7 @@ pub(crate) fn fly(flight: Flight) -> Result<(u64, Landed)> {
         last_block,
         tail,
         frame_bytes: claimed.bytes as u64,
+        written_bytes,
         position,
         first: opening.first_lsn,
     };

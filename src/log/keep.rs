@@ -82,5 +82,5 @@ fn write_down(engine: &Engine, durable: Lsn) -> Result<()> {
     if superblock.current().durable >= durable {
         return Ok(());
     }
-    superblock.update(Copies::One, |superblock| superblock.durable = durable)
+    engine.update_superblock(&mut superblock, Copies::One, |superblock| superblock.durable = durable)
 }

@@ -9,7 +9,7 @@ use super::engine::Engine;
 use super::observe;
 use super::options::ZeroFill;
 use super::store::Store;
-use crate::disk::{Access, DurableWriter, File};
+use crate::disk::{Access, Blocks, DurableWriter, File};
 use crate::error::{Error, Result};
 use crate::format::{BLOCK_BYTES, GROUP_HEADER_BYTES, Incarnation, footer_bytes_for};
 use crate::segment::{Spare, spare_name};
@@ -194,7 +194,7 @@ fn write_zeros(
     segment_bytes: u64,
     pace: Pace<'_>,
 ) -> Result<bool> {
-    let chunk = crate::disk::zeroed_blocks(CHUNK_BYTES);
+    let chunk = Blocks::zeroed(CHUNK_BYTES / BLOCK_BYTES);
     let mut done = 0;
     while done < segment_bytes {
         if !pace(done) {

@@ -12,3 +12,5 @@ pub(crate) use extent::{Extent, Noted};
 pub(crate) use name::{FileName, segment_name, spare_name};
 pub(crate) use spare::Spare;
 pub(crate) use tail::Tail;
+#[derive(Debug)] pub(crate) struct Sealed;
+pub(crate) fn seal(_: &Tail, _: u64) -> crate::error::Result<Sealed> { Ok(Sealed) }
