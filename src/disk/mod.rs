@@ -93,7 +93,7 @@ pub trait File: Send + Sync + fmt::Debug {
     /// Makes contents and length durable, and through them every earlier write.
     ///
     /// After an error nothing is known about what was written since the last success, and a second attempt
-    /// that succeeds proves nothing.
+    /// that succeeds proves nothing; nor does another one that ran at the same time.
     fn sync(&self) -> io::Result<()>;
     /// Grows the file to `bytes` and reserves its blocks where the file system can; the new bytes read as
     /// zeros. Never shrinks.

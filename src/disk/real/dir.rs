@@ -123,23 +123,20 @@ fn open_dir(path: &Path) -> io::Result<OwnedFd> {
 
 /// Creates the directory and those above it, and syncs each name into the directory that holds it.
 fn create_durably(path: &Path) -> io::Result<()> {
-    match std::fs::create_dir(path) {
-        Ok(()) => file::sync_all(&open_dir(&holder(path))?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let above = holder(path);
-            if above == path {
-                return Err(error);
-            }
-            create_durably(&above)?;
-            create_durably(path)
-        }
+    // Without the trailing "." that `parent` would skip and `create_dir` would not.
+    let path: PathBuf = path.components().collect();
+    let above = holder(&path);
+    let mut created = std::fs::create_dir(&path);
+    if created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) && above != path {
+        create_durably(&above)?;
+        created = std::fs::create_dir(&path);
+    }
+    match created {
+        Ok(()) => file::sync_all(&open_dir(&above)?),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
             // It may be new, of a process that crashed before it could sync the name. What cannot be opened
             // was not created by the likes of us.
-            match open_dir(&holder(path)) {
-                Ok(above) => file::sync_all(&above),
-                Err(_) => Ok(()),
-            }
+            open_dir(&above).map_or(Ok(()), |above| file::sync_all(&above))
         }
         Err(error) => Err(error),
     }

@@ -53,7 +53,10 @@ impl File for RealFile {
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
-        if bytes > self.bytes()? && !reserve(&self.0.fd, bytes)? {
+        if bytes == 0 {
+            return Ok(());
+        }
+        if !reserve(&self.0.fd, bytes)? && bytes > self.bytes()? {
             rustix::fs::ftruncate(&self.0.fd, bytes)?;
         }
         Ok(())
@@ -129,7 +132,7 @@ impl OpenFile {
     /// The file once more, with flags of its own; never another file that has its name by now.
     pub(super) fn reopen(&self, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC;
-        #[cfg(target_os = "linux")]
+        #[cfg(any(target_os = "linux", target_os = "android"))]
         {
             // Where /proc is mounted this finds the file whatever it is called now.
             let own = format!("/proc/self/fd/{}", self.fd.as_raw_fd());

@@ -324,9 +324,14 @@ fn surviving_unit(
     for change in changes {
         let mut bytes = versions[versions.len() - 1].clone();
         change.apply_within(unit.clone(), &mut bytes);
-        versions.push(bytes);
+        if bytes != versions[versions.len() - 1] {
+            versions.push(bytes);
+        }
     }
     let newest = versions.len() - 1;
+    if newest == 0 {
+        return versions.swap_remove(0);
+    }
     let version = choose.version(newest);
     let mut bytes = versions[version].clone();
     if version == newest {

@@ -106,7 +106,7 @@ impl SimDisk {
         for (name, image) in &snapshot.0 {
             state.place(name, image.clone());
         }
-        state.forget_unreachable();
+        state.forget_all_unreachable();
     }
 
     fn edit(&self, name: &str, edit: impl Fn(&mut Image)) {

@@ -73,7 +73,7 @@ impl SimDisk {
     #[must_use]
     pub fn trace(&self) -> String {
         let state = self.shared.state.lock();
-        state.trace.iter().flat_map(|line| [line, "\n"]).collect()
+        state.trace.iter().flat_map(|line| [&**line, "\n"]).collect()
     }
 
     /// Adds a line to the trace, for orientation.
@@ -199,7 +199,8 @@ impl Disk for SimDisk {
             self.shared.enter_or_fail(Operation::Rename, Target::Name(from), format_args!("to {to}"))?;
         let inode = state.find(from)?;
         if from != to {
-            state.change_names(NameChange::Rename { to: to.to_owned(), inode });
+            let (from, to) = (from.to_owned(), to.to_owned());
+            state.change_names(NameChange::Rename { from, to, inode });
         }
         finish(cut)
     }

@@ -46,7 +46,7 @@ pub(super) struct State {
     pub(super) unsupported: Vec<WriteMethod>,
     pub(super) stalled: bool,
     pub(super) blocked: BTreeMap<u64, String>,
-    pub(super) trace: VecDeque<String>,
+    pub(super) trace: VecDeque<Arc<str>>,
 }
 
 /// A file apart from its names.
@@ -75,7 +75,7 @@ pub(super) struct Pending {
 #[derive(Clone)]
 pub(super) enum NameChange {
     Create { name: String, inode: u64 },
-    Rename { to: String, inode: u64 },
+    Rename { from: String, to: String, inode: u64 },
     Remove { name: String },
 }
 
@@ -85,9 +85,13 @@ impl NameChange {
             NameChange::Create { name, inode } => {
                 names.insert(name.clone(), *inode);
             }
-            NameChange::Rename { to, inode } => {
-                // Whatever name it had: an earlier change may have been lost.
-                names.retain(|_, other| other != inode);
+            NameChange::Rename { from, to, inode } => {
+                if names.get(from) == Some(inode) {
+                    names.remove(from);
+                } else {
+                    // In a crash the change that gave it the name `from` may have been lost.
+                    names.retain(|_, other| other != inode);
+                }
                 names.insert(to.clone(), *inode);
             }
             NameChange::Remove { name } => {
@@ -96,6 +100,16 @@ impl NameChange {
         }
     }
 
+    /// The name that it gives or takes away.
+    fn name(&self) -> &str {
+        match self {
+            NameChange::Create { name, .. }
+            | NameChange::Rename { to: name, .. }
+            | NameChange::Remove { name } => name,
+        }
+    }
+
+    /// The file that it is about, where it names it.
     fn inode(&self) -> Option<u64> {
         match self {
             NameChange::Create { inode, .. } | NameChange::Rename { inode, .. } => Some(*inode),
@@ -222,7 +236,7 @@ impl State {
         if self.trace.len() == TRACE_LINES {
             self.trace.pop_front();
         }
-        self.trace.push_back(line.to_owned());
+        self.trace.push_back(line.into());
     }
 
     pub(super) fn next_id(&mut self) -> u64 {
@@ -255,17 +269,12 @@ impl State {
 
     pub(super) fn sync_names(&mut self) {
         for change in std::mem::take(&mut self.pending_names) {
+            let displaced = self.durable_names.get(change.name()).copied();
             change.apply(&mut self.durable_names);
+            for id in displaced.into_iter().chain(change.inode()) {
+                self.forget_if_unreachable(id);
+            }
         }
-        self.forget_unreachable();
-    }
-
-    /// Drops the files that neither a program nor a crash can bring back.
-    pub(super) fn forget_unreachable(&mut self) {
-        let named = self.names.values().chain(self.durable_names.values()).copied();
-        let reachable: BTreeSet<u64> =
-            named.chain(self.pending_names.iter().filter_map(|c| c.inode())).collect();
-        self.inodes.retain(|id, inode| inode.handles > 0 || reachable.contains(id));
     }
 
     /// Ends the use of a handle.
@@ -273,11 +282,27 @@ impl State {
         let inode = self.inode(id);
         inode.handles -= 1;
         inode.locks.remove(&handle);
-        let (last, name) = (inode.handles == 0, inode.name.clone());
-        // The common case is cheap: the file keeps its name.
-        if last && self.names.get(&name) != Some(&id) {
-            self.forget_unreachable();
+        if self.pending_names.is_empty() {
+            self.forget_if_unreachable(id);
         }
+    }
+
+    /// Drops a file that neither a program nor a crash can bring back.
+    fn forget_if_unreachable(&mut self, id: u64) {
+        // A file has at most one name, and all names are durable or about to be.
+        let named = |inode: &Inode| {
+            self.names.get(&inode.name) == Some(&id)
+                || self.pending_names.iter().any(|c| c.inode() == Some(id))
+        };
+        if self.inodes.get(&id).is_some_and(|inode| inode.handles == 0 && !named(inode)) {
+            self.inodes.remove(&id);
+        }
+    }
+
+    /// Drops all such files, once all names are durable.
+    pub(super) fn forget_all_unreachable(&mut self) {
+        let named: BTreeSet<u64> = self.names.values().copied().collect();
+        self.inodes.retain(|id, inode| inode.handles > 0 || named.contains(id));
     }
 
     /// Refuses what would need more new space in the file than there is.
