@@ -8,14 +8,14 @@ use std::ops::Range;
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use memmap2::{Advice, MmapAsRawDesc, MmapOptions, MmapRaw};
+use memmap2::{MmapAsRawDesc, MmapOptions, MmapRaw};
 
 /// A read-only map of a whole file, of which only the published prefix can be read.
 ///
 /// Bytes below the bound never change again, so slices of them are sound although the rest of the file is
 /// still being written:
 ///
-/// - Only this crate can [publish](Map::publish), and it publishes only what is complete and final.
+/// - Only this crate can publish, and it publishes only what is complete and final.
 /// - Every write through a [`File`](super::File) or its [`DurableWriter`](super::DurableWriter)s first checks
 ///   that it repeats the published bytes that it touches, and fails loudly otherwise. A store through a
 ///   writer's own map of the file skips them, so that no byte behind a `&[u8]` is ever stored to.
@@ -98,8 +98,8 @@ impl Map {
     pub fn advise(&self, reading: Reading) {
         #[cfg(unix)]
         let _ = self.memory.advise(match reading {
-            Reading::Sequential => Advice::Sequential,
-            Reading::Random => Advice::Random,
+            Reading::Sequential => memmap2::Advice::Sequential,
+            Reading::Random => memmap2::Advice::Random,
         });
         #[cfg(not(unix))]
         let _ = reading;

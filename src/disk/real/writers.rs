@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 
 use super::file::{OpenFile, sync_data};
 use crate::disk::whole::write_whole;
-use crate::disk::{BLOCK_BYTES, DurableWriter, assert_whole_blocks};
+use crate::disk::{DurableWriter, assert_whole_blocks};
 use crate::types::WriteMethod;
 
 /// A writer by the given method, or `Unsupported`.
@@ -25,6 +25,7 @@ pub(super) fn open(file: &Arc<OpenFile>, method: WriteMethod) -> io::Result<Box<
 }
 
 /// Past the page cache, durable when the write returns.
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(dead_code, reason = "cannot open"))]
 #[derive(Debug)]
 struct Direct {
     file: Arc<OpenFile>,
@@ -34,7 +35,8 @@ struct Direct {
 impl Direct {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn open(file: &Arc<OpenFile>) -> io::Result<Direct> {
-        if direct_alignment(&file.fd).is_some_and(|bytes| bytes == 0 || bytes > BLOCK_BYTES as u32) {
+        let block_bytes = crate::disk::BLOCK_BYTES as u32;
+        if direct_alignment(&file.fd).is_some_and(|bytes| bytes == 0 || bytes > block_bytes) {
             return Err(io::ErrorKind::Unsupported.into());
         }
         match file.reopen(OFlags::WRONLY | OFlags::DIRECT | OFlags::DSYNC) {

@@ -227,7 +227,8 @@ impl State {
         };
         // Reads that succeed would only drown the rest.
         if operation.mutates() || turn != Turn::Go {
-            self.note(&format!("#{} {operation:?} {name} {detail}{outcome}", self.operations));
+            let line = format!("#{} {operation:?} {name} {detail}", self.operations);
+            self.note(&format!("{}{outcome}", line.trim_end()));
         }
         Ok(turn)
     }
@@ -361,12 +362,12 @@ impl Inode {
     pub(super) fn land(&mut self, id: u64, lies: bool) {
         let at = self.pending.iter().position(|pending| pending.id == id).expect("launched");
         let landed = self.pending.remove(at);
-        // Direct writes first push out what the cache holds of the same range.
-        self.settle_overlapping(landed.change.range());
         self.show(&landed.change);
         if lies {
             self.pending.push(Pending { in_flight: false, ..landed });
         } else {
+            // Direct writes first push out what the cache holds of the same range.
+            self.settle_overlapping(landed.change.range());
             self.durable.apply(&landed.change);
         }
     }
