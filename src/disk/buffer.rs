@@ -175,12 +175,12 @@ impl GroupBuffer {
                 records: claimed.records + records,
                 bytes: claimed.bytes + bytes,
             };
-            // Acquire on success: what `open` wrote is seen, its fields and the zeroed slots. SeqCst: a
-            // claimer that then finds the wheel taken relies on the wheel's holder seeing this claim.
+            // AcqRel: Acquire so that what `open` wrote is seen, its fields and the empty slots; Release keeps
+            // the sequence headed by `open` for the claims after this one.
             match self.state.compare_exchange_weak(
                 state,
                 after.state(),
-                Ordering::SeqCst,
+                Ordering::AcqRel,
                 Ordering::Acquire,
             ) {
                 Ok(_) => return Ok(self.claimed(claimed, bytes)),
@@ -206,8 +206,8 @@ impl GroupBuffer {
 
     /// What has been claimed so far in an open buffer; `None` when it is closed.
     pub(crate) fn gathered(&self) -> Option<Claimed> {
-        // SeqCst: pairs with the compare-exchange in `claim`, see there.
-        let state = self.state.load(Ordering::SeqCst);
+        // Acquire: as in `claim`. Which claims are counted is up to whoever synchronises with their makers.
+        let state = self.state.load(Ordering::Acquire);
         (state & CLOSED == 0).then(|| Claimed::of(state))
     }
 
@@ -419,5 +419,178 @@ impl Drop for Claim<'_> {
 impl fmt::Debug for GroupBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GroupBuffer").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const OPENING: Opening = Opening { seq: 7, first_lsn: Lsn::new(100), epoch: Epoch::new(3) };
+
+    fn open(capacity: usize) -> Arc<GroupBuffer> {
+        GroupBuffer::new(0, capacity).1.open(OPENING)
+    }
+
+    #[test]
+    fn claims_are_dense_in_place_and_in_lsn() {
+        let buffer = open(4096);
+        let first = buffer.claim(32, 1).unwrap();
+        let second = buffer.claim(64, 5).unwrap();
+        assert_eq!((first.first_lsn(), first.seq(), first.end()), (Lsn::new(100), 7, 32));
+        assert_eq!((second.first_lsn(), second.epoch(), second.end()), (Lsn::new(101), Epoch::new(3), 96));
+        first.publish(1);
+        second.publish(2);
+        let closed = buffer.close().unwrap();
+        assert_eq!(closed.claimed(), Claimed { frames: 2, records: 6, bytes: 96 });
+        let mut frames = Vec::new();
+        let filled = closed.filled(|offset, checksum| frames.push((offset, checksum))).unwrap();
+        assert_eq!(frames, [(0, 1), (32, 2)]);
+        assert_eq!(filled.opening(), OPENING);
+    }
+
+    #[test]
+    fn what_was_filled_is_what_the_flusher_sees() {
+        let buffer = open(4096);
+        for byte in 1..=3 {
+            let mut claim = buffer.claim(8, 1).unwrap();
+            claim.bytes().fill(byte);
+            claim.publish(0);
+        }
+        let mut filled = buffer.close().unwrap().filled(|_, _| {}).unwrap();
+        let frames = &filled.memory()[LEAD_BYTES..][..24];
+        assert_eq!(frames, [[1; 8], [2; 8], [3; 8]].concat());
+        assert!(filled.memory().as_ptr().addr().is_multiple_of(BLOCK_BYTES));
+    }
+
+    #[test]
+    fn a_full_or_closed_buffer_refuses_and_stays_as_it_is() {
+        let buffer = open(64);
+        assert_eq!(buffer.claim(72, 1).unwrap_err(), Refused::Full);
+        buffer.claim(64, 1).unwrap().publish(0);
+        assert_eq!(buffer.claim(8, 1).unwrap_err(), Refused::Full);
+        assert!(!buffer.has_room(8, 1));
+        assert_eq!(buffer.gathered().unwrap().bytes, 64);
+        let closed = buffer.close().unwrap();
+        assert!(buffer.close().is_none(), "closed once");
+        assert_eq!(buffer.claim(8, 1).unwrap_err(), Refused::Closed);
+        assert_eq!(closed.claimed().bytes, 64);
+    }
+
+    #[test]
+    fn a_buffer_counts_frames_and_records_up_to_their_limits() {
+        let buffer = open(1 << 20);
+        for _ in 0..FRAMES_MAX {
+            buffer.claim(8, 1).unwrap().publish(0);
+        }
+        assert_eq!(buffer.claim(8, 1).unwrap_err(), Refused::Full);
+        let buffer = open(1 << 20);
+        buffer.claim(8, RECORDS_MAX as u32).unwrap().publish(0);
+        assert_eq!(buffer.claim(8, 1).unwrap_err(), Refused::Full);
+        assert_eq!(buffer.close().unwrap().claimed().records, RECORDS_MAX as u32);
+    }
+
+    #[test]
+    fn an_abandoned_claim_is_told_to_the_flusher() {
+        let buffer = open(4096);
+        buffer.claim(8, 1).unwrap().publish(0);
+        drop(buffer.claim(8, 1).unwrap());
+        assert!(buffer.close().unwrap().filled(|_, _| {}).is_err());
+    }
+
+    #[test]
+    fn an_oversized_group_is_never_open_to_others_and_gives_its_memory_back() {
+        let (buffer, vacant) = GroupBuffer::new(0, 64);
+        let buffers = [Arc::clone(&buffer)];
+        let (mut claim, closed) = vacant.claim_whole(&buffers, OPENING, (1 << 20, 9));
+        assert_eq!(buffer.claim(8, 1).unwrap_err(), Refused::Closed);
+        claim.bytes().fill(0xAB);
+        assert_eq!(claim.bytes().len(), 1 << 20);
+        claim.publish(5);
+        let mut filled = closed.filled(|_, _| {}).unwrap();
+        assert_eq!(filled.memory()[LEAD_BYTES + (1 << 20) - 1], 0xAB);
+        let reopened = filled.vacate().open(OPENING);
+        assert_eq!(reopened.claim(72, 1).unwrap_err(), Refused::Full);
+        reopened.claim(64, 1).unwrap().publish(0);
+    }
+
+    #[test]
+    fn threads_that_claim_at_once_never_share_a_byte() {
+        let buffer = open(1 << 16);
+        std::thread::scope(|threads| {
+            for id in 1..=4_u8 {
+                let buffer = &buffer;
+                threads.spawn(move || {
+                    while let Ok(mut claim) = buffer.claim(24, 1) {
+                        claim.bytes().fill(id);
+                        claim.publish(u32::from(id));
+                    }
+                });
+            }
+        });
+        let mut frames = Vec::new();
+        let mut filled =
+            buffer.close().unwrap().filled(|offset, id| frames.push((offset, id as u8))).unwrap();
+        for (offset, id) in frames {
+            assert_eq!(filled.memory()[LEAD_BYTES + offset..][..24], [id; 24]);
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+
+    const OPENING: Opening = Opening { seq: 0, first_lsn: Lsn::FIRST, epoch: Epoch::FIRST };
+
+    /// Claims until the buffer refuses; returns the claims.
+    fn produce(buffer: &GroupBuffer, most: u32) -> u32 {
+        let mut claimed = 0;
+        while claimed < most
+            && let Ok(mut claim) = buffer.claim(16, 1)
+        {
+            claim.bytes();
+            claim.publish(1);
+            claimed += 1;
+        }
+        claimed
+    }
+
+    #[test]
+    fn loom_claims_never_overlap_and_are_seen_filled() {
+        loom::model(|| {
+            let buffer = GroupBuffer::new(0, 64).1.open(OPENING);
+            let producers: Vec<_> = (0..2)
+                .map(|_| {
+                    let buffer = Arc::clone(&buffer);
+                    loom::thread::spawn(move || produce(&buffer, 1))
+                })
+                .collect();
+            let closed = buffer.close().unwrap();
+            let counted = closed.claimed().frames;
+            let mut filled = closed.filled(|_, checksum| assert_eq!(checksum, 1)).unwrap();
+            filled.memory();
+            let claimed: u32 = producers.into_iter().map(|producer| producer.join().unwrap()).sum();
+            assert_eq!(claimed, counted, "each claim is flushed, none is refused and flushed");
+        });
+    }
+
+    #[test]
+    fn loom_a_buffer_that_goes_round_takes_a_late_claim_in_its_new_opening_only() {
+        loom::model(|| {
+            let buffer = GroupBuffer::new(0, 64).1.open(OPENING);
+            let producer = {
+                let buffer = Arc::clone(&buffer);
+                loom::thread::spawn(move || produce(&buffer, 2))
+            };
+            let mut filled = buffer.close().unwrap().filled(|_, _| {}).unwrap();
+            filled.memory();
+            let mut counted = filled.claimed().frames;
+            let buffer = filled.vacate().open(Opening { seq: 1, ..OPENING });
+            let closed = buffer.close().unwrap();
+            counted += closed.claimed().frames;
+            closed.filled(|_, _| {}).unwrap().memory();
+            assert_eq!(producer.join().unwrap(), counted);
+        });
     }
 }

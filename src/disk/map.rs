@@ -16,9 +16,10 @@ use memmap2::{MmapAsRawDesc, MmapOptions, MmapRaw};
 /// still being written:
 ///
 /// - Only this crate can publish, and it publishes only what is complete and final.
-/// - Every write through a [`File`](super::File) or its [`DurableWriter`](super::DurableWriter)s first checks
-///   that it repeats the published bytes that it touches, and fails loudly otherwise. A store through a
-///   writer's own map of the file skips them, so that no byte behind a `&[u8]` is ever stored to.
+/// - Group commit, the only one to write to a segment that is mapped, writes behind what is noted, and repeats
+///   the block before it byte for byte. Writes check that where it costs no read from the device: through a
+///   [`File`](super::File), in debug builds and on a simulated disk. A store through a writer's own map of the
+///   file skips published bytes, so that no byte behind a `&[u8]` is ever stored to.
 /// - Files never shrink while mapped, and are recycled only when no map of them lives and no other process
 ///   holds the lock of readers.
 ///

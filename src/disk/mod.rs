@@ -120,8 +120,9 @@ pub trait DurableWriter: Send + Sync + fmt::Debug {
     /// so is its length. A short write or an error leaves the blocks in an unknown state.
     ///
     /// # Panics
-    /// If something is not a multiple, or if it would change bytes that a living [`Map`] of this file has
-    /// published. (Repeating them is fine.)
+    /// If something is not a multiple. Also, where that costs no read (in debug builds, on a simulated disk,
+    /// and through a map), if it would change bytes that a living [`Map`] of this file has published:
+    /// repeating them is fine, changing them breaks the promise that the map's readers rely on.
     fn write_durable(&self, blocks: &[u8], offset: u64) -> io::Result<()>;
 }
 
