@@ -257,7 +257,7 @@ pub const fn block_up(bytes: u64) -> u64 {
 /// Whether all of `bytes` are zero; true for none.
 #[must_use]
 pub fn all_zero(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<64>();
-    let dirty = |word: &[u8; 64]| word.iter().fold(0, |dirty, byte| dirty | byte) != 0;
-    !words.iter().any(dirty) && rest.iter().all(|byte| *byte == 0)
+    // A comparison of slices is the fastest loop there is, in debug builds too.
+    static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
+    bytes.chunks(BLOCK_BYTES).all(|chunk| chunk == &ZEROS[..chunk.len()])
 }

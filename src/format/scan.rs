@@ -81,24 +81,19 @@ struct Gap {
 /// `segment` is the file from its start, which may be cut short; `header` was read from it. `durable` is the
 /// newest LSN known to have been acknowledged *in this segment*: if a later segment exists, pass no more
 /// than the LSN before its first one. Memory is bounded by the index: 16 bytes for each 32 KiB.
+///
+/// # Panics
+/// If `segment` is shorter than its header block.
 #[must_use]
 pub fn scan_tail(segment: &[u8], header: &SegmentHeader, durable: Lsn) -> TailScan {
-    let data = data_of(segment, header);
-    let mut scan = Scanner::new(data, header, None);
+    let mut scan = Scanner::new(segment, header, None);
     let fault = scan.run();
-    let mut tail = scan.tail;
+    let Scanner { data, mut tail, .. } = scan;
     let remains = Remains::find(data, header.incarnation, &tail);
     tail.later = remains.later;
     tail.discard_end = remains.discard_end;
     tail.dirty_end = remains.dirty_end;
-    let stop = remains.later.map_or(header.data_end(), |later| later.position);
-    let present = to_index(tail.end)..to_index(stop.min(data.len() as u64));
-    let cut = (data.len() as u64) < stop && fault.as_ref().is_none_or(|at| at.fault.damage == Damage::Cut);
-    tail.gap = Gap { bytes: tail.end..stop, missing: cut || all_zero(&data[present]) };
-    if let Some(GroupFault { fault, at_stake }) = fault {
-        tail.fault = Some(fault);
-        tail.at_stake = at_stake;
-    }
+    tail.conclude(data, header, fault);
     tail.verdict = tail.judge(durable);
     tail
 }
@@ -107,18 +102,15 @@ pub fn scan_tail(segment: &[u8], header: &SegmentHeader, durable: Lsn) -> TailSc
 ///
 /// What follows `last` is the stale suffix of a truncation, and is not looked at. The verdict is `Clean` if
 /// everything up to `last` is there, and else a loss.
+///
+/// # Panics
+/// If `segment` is shorter than its header block.
 #[must_use]
 pub fn rescan_sealed(segment: &[u8], header: &SegmentHeader, last: Lsn) -> TailScan {
-    let data = data_of(segment, header);
-    let mut scan = Scanner::new(data, header, Some(last));
+    let mut scan = Scanner::new(segment, header, Some(last));
     let fault = scan.run();
-    let mut tail = scan.tail;
-    if let Some(GroupFault { fault, at_stake }) = fault {
-        tail.fault = Some(fault);
-        tail.at_stake = at_stake;
-    }
-    let missing = all_zero(&data[to_index(tail.end)..]);
-    tail.gap = Gap { bytes: tail.end..header.data_end(), missing };
+    let Scanner { data, mut tail, .. } = scan;
+    tail.conclude(data, header, fault);
     tail.verdict = tail.judge(last);
     tail
 }
@@ -142,6 +134,19 @@ impl TailScan {
             return Verdict::Stale { bytes: self.end..self.dirty_end };
         }
         Verdict::Clean
+    }
+
+    /// Takes note of why the scan ended, and of what lies between there and the next thing of this life.
+    fn conclude(&mut self, data: &[u8], header: &SegmentHeader, fault: Option<GroupFault>) {
+        let length = data.len() as u64;
+        let stop = self.later.map_or(header.data_end(), |later| later.position);
+        let is_cut = length < stop && fault.as_ref().is_none_or(|at| at.fault.damage == Damage::Cut);
+        let missing = is_cut || all_zero(&data[to_index(self.end)..to_index(stop.min(length))]);
+        self.gap = Gap { bytes: self.end..stop, missing };
+        if let Some(GroupFault { fault, at_stake }) = fault {
+            self.fault = Some(fault);
+            self.at_stake = at_stake;
+        }
     }
 
     fn loss(&self, next: Lsn, vouched: Lsn) -> Verdict {
@@ -180,8 +185,10 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    fn new(data: &'a [u8], header: &SegmentHeader, until: Option<Lsn>) -> Scanner<'a> {
-        let start = (HEADER_BLOCK_BYTES as u64).min(data.len() as u64);
+    fn new(segment: &'a [u8], header: &SegmentHeader, until: Option<Lsn>) -> Scanner<'a> {
+        assert!(segment.len() >= HEADER_BLOCK_BYTES, "the header was read from the segment");
+        let data = &segment[..to_index(header.data_end().min(segment.len() as u64))];
+        let start = HEADER_BLOCK_BYTES as u64;
         let tail = TailScan {
             end: start,
             last_lsn: header.first_lsn.prev(),
@@ -207,7 +214,8 @@ impl<'a> Scanner<'a> {
             let position = next_group_at(self.data, self.tail.end)?;
             match self.check(GroupPlace { incarnation: self.incarnation, position }) {
                 Ok(group) => self.take(&group),
-                Err(GroupFault { fault: Fault { damage: Damage::Blank, .. }, .. }) => return None,
+                // Zeros in the place of a header; zeros in the place of a frame are damage to its group.
+                Err(GroupFault { fault, at_stake: None }) if fault.damage == Damage::Blank => return None,
                 Err(fault) => return Some(fault),
             }
         }
@@ -341,9 +349,4 @@ impl Remains {
         later.end = later.end.max(header.end());
         later.durable_through = later.durable_through.max(header.durable_through);
     }
-}
-
-/// The part of a segment's file in which groups may lie, from the start of the file.
-fn data_of<'a>(segment: &'a [u8], header: &SegmentHeader) -> &'a [u8] {
-    &segment[..segment.len().min(to_index(header.data_end().min(segment.len() as u64)))]
 }

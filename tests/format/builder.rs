@@ -1,0 +1,164 @@
+//! Builds the bytes of a segment, group by group, the way the log does.
+
+use annals::format::{
+    BLOCK_BYTES, Digest, Footer, FooterKind, GROUP_HEADER_BYTES, GroupHeader, GroupPlace, HEADER_BLOCK_BYTES,
+    Incarnation, SegmentHeader, Stamp, Tables, batch_payload_bytes, block_up, footer_bytes_for, frame_bytes,
+    write_batch, write_epoch_start, write_record,
+};
+use annals::{Epoch, LogId, Lsn, SegmentId};
+
+/// A segment small enough to flip each of its bits: four blocks of data.
+pub(crate) const SMALL: u64 = 8 * BLOCK_BYTES as u64;
+
+/// What goes into a frame.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    Record(Vec<u8>),
+    Batch(Vec<Vec<u8>>),
+    EpochStart,
+}
+
+/// Where a group begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Start {
+    /// Right where the last one ended.
+    Packed,
+    /// At the next block: other groups were in flight.
+    Fresh,
+}
+
+/// Where a group went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) first: Lsn,
+    pub(crate) last: Lsn,
+}
+
+/// The bytes of a segment, and what the writer of them knows.
+#[derive(Clone)]
+pub(crate) struct Builder {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) header: SegmentHeader,
+    pub(crate) tables: Tables,
+    pub(crate) end: u64,
+    pub(crate) last: Lsn,
+    pub(crate) epoch: Epoch,
+    pub(crate) digest: Digest,
+    pub(crate) groups: u64,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Builder {
+        Builder::with(header(SMALL))
+    }
+
+    pub(crate) fn with(header: SegmentHeader) -> Builder {
+        let mut bytes = vec![0; header.segment_bytes.try_into().unwrap()];
+        header.encode_into(&mut bytes);
+        Builder {
+            bytes,
+            header,
+            tables: Tables::new(),
+            end: HEADER_BLOCK_BYTES as u64,
+            last: header.first_lsn.prev(),
+            epoch: header.epoch,
+            digest: header.previous_digest,
+            groups: 0,
+        }
+    }
+
+    /// Writes a group that knows everything before it to be durable.
+    pub(crate) fn group(&mut self, start: Start, contents: &[Content]) -> Written {
+        self.group_knowing(start, self.last, contents)
+    }
+
+    /// Writes a group that knows records up to `durable` to be durable.
+    pub(crate) fn group_knowing(&mut self, start: Start, durable: Lsn, contents: &[Content]) -> Written {
+        let position = if start == Start::Packed { self.end } else { block_up(self.end) };
+        let first = self.last.next();
+        let mut at = position + GROUP_HEADER_BYTES as u64;
+        for content in contents {
+            at = self.frame(position, at, content);
+        }
+        let place = GroupPlace { incarnation: self.header.incarnation, position };
+        let (before, frames) = self.bytes[..index(at)].split_at_mut(index(position) + GROUP_HEADER_BYTES);
+        let header = GroupHeader::over(frames, place, durable);
+        header.encode_into(&mut before[index(position)..]);
+        self.digest = self.digest.fold(header.digest.get());
+        self.bytes[index(at)..index(block_up(at))].fill(0);
+        self.end = at;
+        self.groups += 1;
+        Written { start: position, end: at, first, last: self.last }
+    }
+
+    /// A group of one record.
+    pub(crate) fn record(&mut self, start: Start, payload: &[u8]) -> Written {
+        self.group(start, &[Content::Record(payload.to_vec())])
+    }
+
+    fn frame(&mut self, group: u64, at: u64, content: &Content) -> u64 {
+        let payload_bytes = match content {
+            Content::Record(payload) => payload.len() as u64,
+            Content::Batch(records) => {
+                batch_payload_bytes(records.len(), records.iter().map(|record| record.len() as u64).sum())
+            }
+            Content::EpochStart => 0,
+        };
+        let end = at + frame_bytes(payload_bytes);
+        if matches!(content, Content::EpochStart) {
+            self.epoch = Epoch::new(self.epoch.get() + 1);
+        }
+        let stamp = Stamp { lsn: self.last.next(), epoch: self.epoch };
+        let frame = &mut self.bytes[index(at)..index(end)];
+        match content {
+            Content::Record(payload) => write_record(frame, stamp, payload),
+            Content::Batch(records) => write_batch(frame, stamp, records),
+            Content::EpochStart => write_epoch_start(frame, stamp),
+        };
+        let header = annals::format::FrameHeader::decode(frame).unwrap();
+        self.tables.note(&header, group, at);
+        self.last = header.last_lsn();
+        end
+    }
+
+    /// Writes the footer.
+    pub(crate) fn seal(&mut self, kind: FooterKind) -> Footer {
+        let footer = Footer {
+            last_lsn: self.last,
+            end: self.end,
+            groups: self.groups,
+            digest: self.digest,
+            sealed_at_ms: 1_700_000_000_000,
+            ..Footer::of(&self.header, kind)
+        };
+        let region = index(self.header.data_end());
+        footer.encode_into(&self.tables, &mut self.bytes[region..]);
+        footer
+    }
+}
+
+/// The header of a first segment of this size.
+pub(crate) fn header(segment_bytes: u64) -> SegmentHeader {
+    SegmentHeader {
+        log_id: LogId::new(0x00AA_11BB_22CC_33DD_44EE_55FF_6677_8899),
+        incarnation: Incarnation::new(0x1234_5678_9ABC_DEF1),
+        segment_id: SegmentId::FIRST,
+        first_lsn: Lsn::FIRST,
+        epoch: Epoch::FIRST,
+        previous_digest: Digest::ZERO,
+        segment_bytes,
+        footer_bytes: footer_bytes_for(segment_bytes),
+    }
+}
+
+/// A position as an index into the bytes.
+pub(crate) fn index(position: u64) -> usize {
+    position.try_into().unwrap()
+}
+
+/// Zeros a range, as the repair of a torn tail does.
+pub(crate) fn wipe(bytes: &mut [u8], range: std::ops::Range<u64>) {
+    bytes[index(range.start)..index(range.end)].fill(0);
+}

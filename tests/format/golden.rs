@@ -1,0 +1,94 @@
+//! Files that pin format version 1, bit for bit.
+//!
+//! `ANNALS_WRITE_GOLDEN=1 cargo test --test format golden` writes them anew: only ever for a new version.
+
+use std::fs;
+use std::path::Path;
+
+use annals::format::{
+    CleanTail, FooterKind, FooterView, Frames, Mark, SEGMENT_BYTES_MIN, SegmentHeader, Superblock, Verdict,
+    Vote, Walk, scan_tail,
+};
+use annals::{Epoch, LogId, Lsn, ReplicaId, SegmentId, WriteMethod};
+
+use crate::builder::{Builder, Content, Start, header, index};
+
+/// The contents of the golden file, after making sure that `built` still is what it pins.
+fn golden(name: &str, built: &[u8]) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/format-v1").join(name);
+    if std::env::var_os("ANNALS_WRITE_GOLDEN").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, built).unwrap();
+    }
+    let pinned = fs::read(&path).unwrap();
+    assert!(pinned == built, "{name} is not what this version writes: the format changed");
+    pinned
+}
+
+fn log() -> Builder {
+    let mut log = Builder::with(header(SEGMENT_BYTES_MIN));
+    log.group(Start::Packed, &[Content::Record(b"first".to_vec()), Content::Record(Vec::new())]);
+    log.group(Start::Packed, &[Content::EpochStart]);
+    let batch = vec![b"each".to_vec(), Vec::new(), b"for all".to_vec()];
+    log.group(Start::Packed, &[Content::Batch(batch), Content::Record(vec![0; 100])]);
+    log
+}
+
+fn superblock() -> Superblock {
+    Superblock {
+        sequence: 42,
+        log_id: LogId::new(0x00AA_11BB_22CC_33DD_44EE_55FF_6677_8899),
+        replica_id: ReplicaId::new(3),
+        write_method: WriteMethod::Direct,
+        epoch: Epoch::new(5),
+        vote: Vote { epoch: Epoch::new(5), replica: ReplicaId::new(2) },
+        durable: Lsn::new(7),
+        first_lsn: Lsn::new(1),
+        clean_tail: Some(CleanTail {
+            segment_id: SegmentId::FIRST,
+            end: log().end,
+            last_lsn: Lsn::new(7),
+            digest: log().digest,
+        }),
+        mark: Some(Mark { lsn: Lsn::new(6), bytes: b"applied up to six".to_vec() }),
+    }
+}
+
+#[test]
+fn golden_superblock_slot_is_read_back() {
+    let mut built = vec![0; superblock().used_bytes()];
+    superblock().encode_into(&mut built);
+    let pinned = golden("superblock-slot-0", &built);
+    assert_eq!(Superblock::decode(&pinned, 0), Ok(superblock()));
+}
+
+#[test]
+fn golden_tail_is_read_back() {
+    let log = log();
+    let pinned = golden("tail.seg", &log.bytes);
+    let header = SegmentHeader::decode(&pinned).unwrap();
+    assert_eq!(header, log.header);
+    let scan = scan_tail(&pinned, &header, Lsn::new(7));
+    assert_eq!((scan.verdict, scan.last_lsn, scan.epoch), (Verdict::Clean, Lsn::new(7), Epoch::new(2)));
+    assert_eq!((scan.end, scan.digest), (log.end, log.digest));
+}
+
+#[test]
+fn golden_sealed_segment_is_read_back() {
+    let mut log = log();
+    let footer = log.seal(FooterKind::Sealed);
+    let pinned = golden("sealed.seg", &log.bytes);
+    let header = SegmentHeader::decode(&pinned).unwrap();
+    let view = FooterView::parse(&pinned[index(header.data_end())..]).unwrap();
+    assert_eq!(view.footer(), &footer);
+    assert!(footer.is_of(&header));
+    let expected: [(u64, &[u8]); 6] =
+        [(1, b"first"), (2, b""), (4, b"each"), (5, b""), (6, b"for all"), (7, &[0; 100])];
+    let mut found = Vec::new();
+    for step in Frames::new(&pinned[..index(footer.end)], Walk::from_start(header.incarnation)) {
+        let (_, frame) = step.unwrap();
+        let lsns = frame.header().lsn.get()..=frame.header().last_lsn().get();
+        found.extend(lsns.filter_map(|lsn| Some((lsn, frame.record(Lsn::new(lsn))?))));
+    }
+    assert_eq!(found, expected);
+}

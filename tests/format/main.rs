@@ -1,0 +1,12 @@
+//! The format's promises: round trips, every single bit, torn and rotten tails, golden files.
+
+#![allow(clippy::unwrap_used)]
+
+mod builder;
+mod crash;
+mod flips;
+mod golden;
+mod hostile;
+mod roundtrip;
+mod tail;
+mod walk;
