@@ -188,6 +188,12 @@ impl<'a> FooterView<'a> {
         EpochView::new(self.epochs)
     }
 
+    /// The tables as they were when the footer was written, to go on with a segment that was parked.
+    #[must_use]
+    pub fn to_tables(&self) -> Tables {
+        Tables::of(self.index().iter().collect(), self.epochs().iter().collect())
+    }
+
     /// Where the tables lie in the region: the index, then the epochs. For one who keeps a map of the file.
     #[must_use]
     pub const fn table_bytes(&self) -> (usize, usize) {

@@ -38,8 +38,10 @@ pub struct TailScan {
     pub fault: Option<Fault>,
     /// Headers of this life that stand after the end, of groups that come after the missing one.
     pub later: Option<LaterGroups>,
-    /// Up to where bytes have to be overwritten with zeros, and synced, before anything is appended, so that
-    /// no group of this life is left past `end`. A whole block; `end` itself if nothing has to be.
+    /// From where bytes have to be overwritten with zeros, and synced, before anything is appended, so that
+    /// no group of this life is left past `end`: from `end`, or from the next block if only zeros come before.
+    pub discard_start: u64,
+    /// Up to where they have to be overwritten: a whole block. `discard_start` itself if nothing has to be.
     pub discard_end: u64,
     /// Up to where there are bytes that are not zero: a whole block; `end` itself if there are none.
     pub dirty_end: u64,
@@ -91,6 +93,7 @@ pub fn scan_tail(segment: &[u8], header: &SegmentHeader, durable: Lsn) -> TailSc
     let Scanner { data, mut tail, .. } = scan;
     let remains = Remains::find(data, header.incarnation, &tail);
     tail.later = remains.later;
+    tail.discard_start = remains.discard_start;
     tail.discard_end = remains.discard_end;
     tail.dirty_end = remains.dirty_end;
     tail.conclude(data, header, fault);
@@ -118,8 +121,8 @@ pub fn rescan_sealed(segment: &[u8], header: &SegmentHeader, last: Lsn) -> TailS
 impl TailScan {
     /// The verdict, given that every record up to `durable` is known to have been acknowledged.
     ///
-    /// This is how a later segment vouches for this one: pass the newest LSN that its groups knew to be
-    /// durable, or the one before its first.
+    /// This is how a later segment vouches for this one: pass the newest LSN that any of its groups knew to be
+    /// durable, but no more than the LSN before its first one. That it exists vouches for nothing.
     #[must_use]
     pub fn judge(&self, durable: Lsn) -> Verdict {
         let next = self.last_lsn.next();
@@ -127,7 +130,7 @@ impl TailScan {
         if vouched >= next {
             return self.loss(next, vouched);
         }
-        if self.discard_end > self.end {
+        if self.discard_end > self.discard_start {
             return Verdict::Torn { bytes: self.end..self.discard_end, next };
         }
         if self.dirty_end > self.end {
@@ -199,6 +202,7 @@ impl<'a> Scanner<'a> {
             durable_through: Lsn::ZERO,
             fault: None,
             later: None,
+            discard_start: start,
             discard_end: start,
             dirty_end: start,
             verdict: Verdict::Clean,
@@ -234,7 +238,7 @@ impl<'a> Scanner<'a> {
         if header.first_lsn != self.tail.last_lsn.next() {
             return Err(in_header(Damage::Sequence));
         }
-        let bytes = start..header.end();
+        let bytes = start..header.end().min(length);
         let in_group = |damage, bytes, first| {
             let at_stake = Some((first, header.last_lsn()));
             GroupFault { fault: Fault { damage, bytes }, at_stake }
@@ -301,6 +305,7 @@ impl<'a> Scanner<'a> {
 /// What is left in a segment after its end.
 struct Remains {
     later: Option<LaterGroups>,
+    discard_start: u64,
     discard_end: u64,
     dirty_end: u64,
 }
@@ -310,10 +315,13 @@ impl Remains {
     fn find(data: &[u8], incarnation: Incarnation, tail: &TailScan) -> Remains {
         let length = data.len() as u64;
         let boundary = block_up(tail.end).min(length);
-        let mut remains = Remains { later: None, discard_end: tail.end, dirty_end: tail.end };
-        if !all_zero(&data[to_index(tail.end)..to_index(boundary)]) {
-            remains.discard_end = boundary;
-        }
+        let is_padded = all_zero(&data[to_index(tail.end)..to_index(boundary)]);
+        let mut remains = Remains {
+            later: None,
+            discard_start: if is_padded { boundary } else { tail.end },
+            discard_end: boundary,
+            dirty_end: tail.end,
+        };
         let mut start = tail.end;
         while start < length {
             let stop = (start + 1).next_multiple_of(BLOCK_BYTES as u64).min(length);

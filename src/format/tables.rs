@@ -74,6 +74,10 @@ impl Tables {
         Tables { index: Vec::new(), epochs: Vec::new() }
     }
 
+    pub(super) const fn of(index: Vec<IndexEntry>, epochs: Vec<EpochStart>) -> Tables {
+        Tables { index, epochs }
+    }
+
     /// Takes note of the next frame, at position `frame` of the group at position `group`.
     ///
     /// # Panics

@@ -15,7 +15,7 @@ pub enum Verdict {
     /// Groups of this life of the file that were never acknowledged: discard them, by overwriting `bytes`
     /// with zeros and syncing, before anything is appended.
     Torn {
-        /// What has to be overwritten, up to a whole block.
+        /// From the end of the last valid group to where the discarded ones end, a whole block.
         bytes: Range<u64>,
         /// The first LSN that is discarded, and the next one to be appended.
         next: Lsn,

@@ -154,14 +154,14 @@ fn tear(noise: &mut Noise, disk: &mut [u8], write: &InFlight) {
 
 /// Overwrites what was torn, with a crash in the middle, after which the verdict has to be the same.
 fn discard(noise: &mut Noise, disk: &mut [u8], header: &SegmentHeader, scan: &TailScan) {
-    for at in (scan.end..scan.discard_end).step_by(8) {
+    for at in (scan.discard_start..scan.discard_end).step_by(8) {
         if noise.below(2) == 0 {
             wipe(disk, at..at + 8);
         }
     }
     let again = scan_tail(disk, header, scan.last_lsn);
     assert_eq!((again.end, again.digest, again.verdict.is_loss()), (scan.end, scan.digest, false));
-    wipe(disk, scan.end..scan.discard_end);
+    wipe(disk, scan.discard_start..scan.discard_end);
     let clean = scan_tail(disk, header, scan.last_lsn);
     assert_eq!((clean.end, clean.digest, clean.later), (scan.end, scan.digest, None));
     assert!(matches!(clean.verdict, Verdict::Clean | Verdict::Stale { .. }), "{:?}", clean.verdict);

@@ -42,7 +42,7 @@ fn every_flip_up_to_the_end_is_seen_and_is_rot_where_it_was_vouched_for() {
         let vouched = scan_tail(bytes, &header, last);
         let lost = vouched.last_lsn < last;
         // A flip in the zeros after the last group loses nothing, and is overwritten before the next one.
-        let seen = if lost { vouched.verdict.is_loss() } else { vouched.discard_end > end };
+        let seen = if lost { vouched.verdict.is_loss() } else { vouched.discard_end > vouched.discard_start };
         let alone = vouched.judge(Lsn::ZERO);
         seen && alone != Verdict::Clean
     });

@@ -33,7 +33,8 @@ fn a_clean_segment_is_read_back_to_its_last_record() {
     assert_eq!((scan.digest, scan.groups), (log.digest, log.groups));
     assert_eq!(scan.tables, log.tables);
     assert_eq!(scan.durable_through, lsn(6), "what the last group knew");
-    assert_eq!((scan.discard_end, scan.dirty_end), (scan.end, scan.end));
+    assert_eq!(scan.dirty_end, scan.end);
+    assert_eq!(scan.discard_start, scan.discard_end, "nothing is to be discarded");
 }
 
 #[test]
@@ -66,7 +67,7 @@ fn torn_tail_is_discarded_back_to_the_last_whole_group() {
     assert_eq!(scan.verdict, Verdict::Torn { bytes: scan.end..block_up(torn.end), next: lsn(7) });
     assert_eq!(scan.fault.as_ref().map(|fault| fault.damage), Some(Damage::Checksum));
 
-    wipe(&mut log.bytes, scan.end..scan.discard_end);
+    wipe(&mut log.bytes, scan.discard_start..scan.discard_end);
     let again = scan_tail(&log.bytes, &log.header, lsn(6));
     assert_eq!((again.verdict, again.end, again.digest), (Verdict::Clean, scan.end, scan.digest));
 }
@@ -96,7 +97,7 @@ fn groups_in_flight_behind_a_torn_one_are_torn_with_it() {
     assert_eq!((later.end, later.last_lsn, later.durable_through), (whole.end, whole.last, lsn(1)));
     assert_eq!(scan.verdict, Verdict::Torn { bytes: scan.end..block_up(whole.end), next: lsn(2) });
 
-    wipe(&mut log.bytes, scan.end..scan.discard_end);
+    wipe(&mut log.bytes, scan.discard_start..scan.discard_end);
     assert_eq!(scan_tail(&log.bytes, &log.header, lsn(1)).verdict, Verdict::Clean);
 }
 
@@ -171,7 +172,7 @@ fn a_former_life_is_stale_and_never_taken() {
     assert_eq!((scan.last_lsn, scan.end), (lsn(1), log.end));
     assert_eq!(scan.verdict, Verdict::Stale { bytes: log.end..3 * BLOCK_BYTES as u64 });
     assert_eq!(scan.fault.map(|fault| fault.damage), Some(Damage::Foreign));
-    assert_eq!(scan.discard_end, scan.end, "nothing of it can be mistaken for this life's");
+    assert_eq!(scan.discard_start, scan.discard_end, "nothing of it can be mistaken for this life's");
 }
 
 #[test]

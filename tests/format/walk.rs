@@ -50,6 +50,7 @@ fn every_record_is_found_through_the_index_of_the_footer() {
     let entries: Vec<IndexEntry> = view.index().iter().collect();
     assert_eq!(entries, log.tables.index());
     assert!(entries.len() > 3);
+    assert_eq!(view.to_tables(), log.tables);
     assert!(entries.is_sorted_by(|a, b| b.frame - a.frame >= 32 << 10));
     let bytes = &log.bytes[..index(view.footer().end)];
     for (record, number) in records.iter().zip(1..) {

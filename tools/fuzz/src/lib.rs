@@ -1,0 +1,141 @@
+//! What has to hold of every decoder, whatever the bytes.
+//!
+//! Each `fuzz_*` function panics if it does not. They are driven in two ways: by [`replay`] and [`run`] with
+//! seeded mutations of the golden files, on stable, in CI; and by libFuzzer (`fuzz_targets/`).
+
+mod mutate;
+mod segment;
+
+use annals::format::{
+    BatchView, Frame, FrameHeader, FrameKind, SLOT_BYTES, Superblock, Walk, choose_slot, frame_bytes,
+};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+pub use mutate::Noise;
+pub use segment::fuzz_segment;
+
+/// A decoder, with bytes that it takes and what has to hold of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What has to hold, whatever the bytes.
+    pub check: fn(&[u8]),
+    seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All targets.
+pub const TARGETS: [Target; 3] = [
+    Target { name: "frame", check: fuzz_frame, seeds: frames },
+    Target { name: "segment", check: fuzz_segment, seeds: || vec![TAIL.to_vec(), SEALED.to_vec()] },
+    Target { name: "superblock", check: fuzz_superblock, seeds: || vec![SLOT.to_vec()] },
+];
+
+const TAIL: &[u8] = include_bytes!("../../../tests/data/format-v1/tail.seg");
+const SEALED: &[u8] = include_bytes!("../../../tests/data/format-v1/sealed.seg");
+const SLOT: &[u8] = include_bytes!("../../../tests/data/format-v1/superblock-slot-0");
+
+/// Runs `rounds` mutations from `seed` on; on a failure, says how to replay it.
+pub fn run(target: &Target, seed: u64, rounds: u64) {
+    let seeds = (target.seeds)();
+    for seed in seed..seed.saturating_add(rounds) {
+        let bytes = replay(&seeds, seed);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (target.check)(&bytes))) {
+            eprintln!("replay with: cargo run -p annals-fuzz -- {} {seed} 1", target.name);
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// The bytes that `seed` makes of one of `seeds`.
+fn replay(seeds: &[Vec<u8>], seed: u64) -> Vec<u8> {
+    let mut noise = Noise::new(seed);
+    let mut bytes = seeds[noise.below(seeds.len())].clone();
+    mutate::mutate(&mut noise, &mut bytes);
+    bytes
+}
+
+/// A frame stays in its bounds, and what is decoded is what was encoded.
+pub fn fuzz_frame(bytes: &[u8]) {
+    let Ok(frame) = Frame::parse(bytes) else { return };
+    let header = frame.header();
+    assert!(frame.stored().len() <= bytes.len());
+    assert_eq!(frame.stored().len() as u64, frame_bytes(header.length.into()));
+    assert_eq!(frame.payload().len() as u64, u64::from(header.length));
+    assert!(header.count > 0 && header.last_lsn() >= header.lsn);
+    let mut again = [0xEE; annals::format::FRAME_HEADER_BYTES];
+    header.encode_into(&mut again);
+    assert_eq!(again, bytes[..again.len()]);
+    assert_eq!(FrameHeader::decode(&again).as_ref(), Ok(header));
+
+    // Without a check of the contents, a record is some part of the payload, or none.
+    for lsn in [header.lsn.prev(), header.lsn, header.last_lsn(), header.last_lsn().next()] {
+        assert!(frame.record(lsn).is_none_or(|record| record.len() <= frame.payload().len()));
+    }
+    if frame.check().is_ok() && header.kind == FrameKind::Batch {
+        let batch = BatchView::parse(frame.payload(), header.count).expect("checked with its frame");
+        assert_eq!(batch.records().len() as u64, u64::from(header.count));
+        for (record, number) in batch.records().zip(0..) {
+            assert_eq!(batch.record(number), Some(record));
+        }
+    }
+}
+
+/// A slot that is taken is encoded to the same bytes again; choosing never fails on what one slot may say.
+pub fn fuzz_superblock(bytes: &[u8]) {
+    for number in [0, 1] {
+        let Ok(superblock) = Superblock::decode(bytes, number) else { continue };
+        assert_eq!(superblock.slot(), number);
+        let used = superblock.used_bytes();
+        let mut again = vec![0xEE; used];
+        superblock.encode_into(&mut again);
+        assert_eq!(again, bytes[..used]);
+    }
+    let split = bytes.len().min(SLOT_BYTES);
+    let slots = [Superblock::decode(&bytes[..split], 0), Superblock::decode(&bytes[split..], 1)];
+    if let Ok(chosen) = choose_slot(bytes) {
+        assert!(slots.iter().flatten().all(|slot| slot.sequence <= chosen.superblock.sequence));
+        assert!(slots.contains(&Ok(chosen.superblock)));
+    }
+}
+
+/// The stored frames of the golden tail.
+fn frames() -> Vec<Vec<u8>> {
+    let header = annals::format::SegmentHeader::decode(TAIL).expect("a golden file");
+    let end = segment::index(annals::format::scan_tail(TAIL, &header, annals::Lsn::ZERO).end);
+    let frames = annals::format::Frames::new(&TAIL[..end], Walk::from_start(header.incarnation));
+    frames.flatten().map(|(_, frame)| frame.stored().to_vec()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Enough for every kind of mutation to meet every structure; the binary goes on from here.
+    const ROUNDS: u64 = 3000;
+
+    #[test]
+    fn no_decoder_trips_over_a_mutation_of_what_it_takes() {
+        for target in &TARGETS {
+            run(target, 0, ROUNDS);
+        }
+    }
+
+    #[test]
+    fn no_decoder_trips_over_the_golden_files() {
+        for target in &TARGETS {
+            [TAIL, SEALED, SLOT, &[]].into_iter().for_each(target.check);
+            (target.seeds)().iter().for_each(|seed| (target.check)(seed));
+        }
+    }
+
+    #[test]
+    fn mutations_reach_past_the_checksums() {
+        let Target { seeds, .. } = TARGETS[1];
+        let reached = |seed| {
+            let bytes = replay(&seeds(), seed);
+            annals::format::SegmentHeader::decode(&bytes).is_ok_and(|header| header.first_lsn.get() != 1)
+        };
+        assert!((0..ROUNDS).any(reached), "a header with another LSN and the right checksum");
+    }
+}
