@@ -41,7 +41,10 @@ pub fn run(target: &Target, seed: u64, rounds: u64) {
     for seed in seed..seed.saturating_add(rounds) {
         let bytes = replay(&seeds, seed);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (target.check)(&bytes))) {
-            eprintln!("replay with: cargo run -p annals-fuzz -- {} {seed} 1", target.name);
+            eprintln!(
+                "replay with: cargo run -p annals-fuzz -- --target {} --seed {seed} --rounds 1",
+                target.name
+            );
             resume_unwind(panic);
         }
     }
