@@ -187,11 +187,6 @@ impl Commit {
         unresolved.then(|| (self.next_seq - 1, last))
     }
 
-    /// The group that the next append will be part of, or one before that.
-    pub(crate) fn next_seq(&self) -> u64 {
-        self.next_seq
-    }
-
     pub(crate) fn tail(&self) -> &Arc<Tail> {
         &self.tail
     }
@@ -234,8 +229,8 @@ impl Commit {
         std::mem::take(&mut self.rolled)
     }
 
-    pub(crate) fn take_spares(&mut self) -> VecDeque<Spare> {
-        std::mem::take(&mut self.spares)
+    pub(crate) fn take_spare(&mut self) -> Option<Spare> {
+        self.spares.pop_front()
     }
 
     /// Whether anything waits for a flush to start.

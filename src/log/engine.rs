@@ -18,6 +18,7 @@ use super::wheel::Wheel;
 use crate::disk::buffer::GroupBuffer;
 use crate::error::{Error, Result};
 use crate::format::Superblock;
+use crate::segment::{Spare, Tail};
 use crate::sync::wait_table::{UNRESOLVED_MAX, WaitTable};
 use crate::types::Lsn;
 
@@ -58,6 +59,8 @@ pub(crate) struct Engine {
     /// Whether preparing a segment failed for lack of space, and has not succeeded since.
     pub(crate) out_of_space: AtomicBool,
     pub(crate) counters: Counters,
+    /// Held by the one who truncates.
+    pub(crate) truncating: Mutex<()>,
     /// What broke the log, for the one who asks later.
     cause: Mutex<Option<Error>>,
 }
@@ -87,6 +90,7 @@ impl Engine {
             state: AtomicUsize::new(RUNNING),
             out_of_space: AtomicBool::new(false),
             counters: Counters::default(),
+            truncating: Mutex::new(()),
             cause: Mutex::new(None),
         }
     }
@@ -315,6 +319,35 @@ impl Engine {
         change: impl FnOnce(&mut Superblock),
     ) -> Result<()> {
         superblock.update(copies, change).inspect_err(|error| self.poison(error.clone()))
+    }
+
+    /// Goes on behind `tail` after a truncation to `after`. Nothing is open, queued or in flight.
+    ///
+    /// The one way in which the durable watermark goes back.
+    pub(crate) fn step_back(&self, after: Lsn, tail: Arc<Tail>) {
+        let mut commit = self.commit.lock();
+        commit.restart(tail);
+        // Release: pairs with the Acquire in `durable`.
+        self.durable.store(after.get(), Ordering::Release);
+    }
+
+    /// A spare to go on in: waits for the preparing thread.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], and what ended the log.
+    pub(crate) fn take_spare(&self) -> Result<Spare> {
+        let mut commit = self.commit.lock();
+        loop {
+            if let Some(spare) = commit.take_spare() {
+                self.spare_taken.notify_all();
+                return Ok(spare);
+            }
+            self.check()?;
+            if self.out_of_space.load(Ordering::Acquire) {
+                return Err(Error::NoSpace);
+            }
+            self.room.wait(&mut commit);
+        }
     }
 
     /// The outcome for whoever waited for a resolved group: durable as far as `last`, or not.

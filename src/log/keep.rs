@@ -58,7 +58,7 @@ fn fail(engine: &Engine, error: Error) {
 /// finds and completes.
 pub(crate) fn tidy_up(engine: &Engine) -> Result<()> {
     for (full, next) in engine.store.segments.unsealed() {
-        let sealed = seal(&full, engine.store.disk.wall_ms())?;
+        let sealed = seal(&full, engine.store.files.disk.wall_ms())?;
         engine.store.segments.sealed(sealed);
         name_for_good(engine, &next)?;
     }
@@ -69,8 +69,8 @@ pub(crate) fn tidy_up(engine: &Engine) -> Result<()> {
 pub(crate) fn name_for_good(engine: &Engine, tail: &Tail) -> Result<()> {
     let (name, good) = (tail.name(), tail.final_name());
     if *name != *good {
-        engine.store.rename(&name, &good)?;
-        engine.store.sync_dir()?;
+        engine.store.files.rename(&name, &good)?;
+        engine.store.files.sync_dir()?;
         tail.renamed();
     }
     Ok(())

@@ -21,6 +21,8 @@ mod segments;
 mod stats;
 mod store;
 mod superblock_file;
+#[cfg(test)]
+mod testing;
 mod ticket;
 mod trim;
 mod truncate;
@@ -30,14 +32,14 @@ use std::fmt;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::types::{LogId, Lsn, WriteMethod};
 
 use append::{Batch, Single, WhenFull};
 use engine::Engine;
 use open::Shared;
 
-pub use cursor::{Cursor, TailCursor};
+pub use cursor::{Cursor, Records, TailCursor};
 pub use options::{LogOptions, ZeroFill};
 pub use record::{Record, RecordRef};
 pub use stats::Stats;
@@ -193,7 +195,9 @@ impl Log {
     /// no such record; [`Error::Rot`](crate::Error::Rot) if its bytes no longer check.
     pub fn read(&self, lsn: Lsn) -> Result<Record> {
         let engine = self.engine();
-        engine.store.segments.read(lsn, engine.durable())
+        let last = engine.durable();
+        // An epoch's start has an LSN and no bytes that are a caller's.
+        engine.store.segments.read(lsn, last)?.ok_or(Error::BeyondEnd { asked: lsn, last })
     }
 
     /// A cursor over the records of a range, oldest first, as far as they are durable now.
@@ -201,7 +205,7 @@ impl Log {
     /// # Errors
     /// [`Error::Trimmed`](crate::Error::Trimmed) if the range begins before the oldest record.
     pub fn cursor(&self, range: impl RangeBounds<Lsn>) -> Result<Cursor> {
-        Cursor::new(Arc::clone(&self.handle), range)
+        Cursor::new(Arc::clone(&self.handle.shared) as Arc<dyn cursor::Source>, &range)
     }
 
     /// A cursor from `from` on that waits for new durable records at the end.
@@ -209,17 +213,17 @@ impl Log {
     /// # Errors
     /// [`Error::Trimmed`](crate::Error::Trimmed) if `from` is before the oldest record.
     pub fn tail(&self, from: Lsn) -> Result<TailCursor> {
-        TailCursor::new(Arc::clone(&self.handle), from)
+        TailCursor::new(Arc::clone(&self.handle.shared) as Arc<dyn cursor::Source>, from)
     }
 
-    /// Forgets the records before `before`, in units of whole segments, and returns the LSN that the log
-    /// begins with from now on.
+    /// Forgets the records before `before`: the log begins there from now on.
     ///
-    /// Durable when it returns. Readers that are in a trimmed segment finish it.
+    /// Durable when it returns. Disk space is given back, or used again, in whole segments. Readers that are in
+    /// a trimmed segment may finish it.
     ///
     /// # Errors
     /// [`Error::BeyondEnd`](crate::Error::BeyondEnd) if `before` is past the next record to be durable.
-    pub fn trim(&self, before: Lsn) -> Result<Lsn> {
+    pub fn trim(&self, before: Lsn) -> Result<()> {
         self.engine().trim(before)
     }
 
@@ -292,7 +296,7 @@ impl Log {
     /// How this log writes its groups.
     #[must_use]
     pub fn write_method(&self) -> WriteMethod {
-        self.engine().store.write_method
+        self.engine().store.files.write_method
     }
 
     /// What poisoned the log, if something did.

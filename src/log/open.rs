@@ -1,29 +1,223 @@
-//! stub
-use super::engine::Engine; use std::sync::Arc; use crate::error::Result;
-use super::{Log, LogOptions};
-use super::store::Store; use super::segments::Segments; use super::superblock_file::SuperblockFile;
-use super::commit::Start; use crate::types::*; use crate::disk::*; use crate::format::*; use crate::segment::Tail;
-#[derive(Debug)]
-pub(crate) struct Shared { engine: Arc<Engine> }
-impl Shared { pub(crate) fn engine(&self) -> &Engine { &self.engine } pub(crate) fn close(&self) -> Result<()> { self.engine.drain()?; self.engine.close(); Ok(()) } }
+//! Opening a log, the threads that it has while it is open, and closing it.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::commit::Start;
+use super::cursor::Source;
+use super::engine::Engine;
+use super::options::{LogOptions, ZeroFill};
+use super::recover::{Recovered, Wanted, begin_first, is_new, recover};
+use super::segments::Segments;
+use super::store::{Files, Store};
+use super::superblock_file::{Copies, SuperblockFile};
+use super::{Log, keep, prepare};
+use crate::disk::{Disk, Lock, RealDisk, probe};
+use crate::error::{Error, Result};
+use crate::format::Superblock;
+use crate::segment::{LOCK, Spare, Tail, park};
+use crate::types::{LogId, Lsn, WriteMethod};
+
+/// How long each method is tried when a log is created.
+const PROBE: Duration = Duration::from_millis(30);
+
 impl LogOptions {
-    /// stub
+    /// Opens the log in the directory, or creates one there, for appending and reading.
+    ///
+    /// Recovers from a crash by itself: what was never acknowledged is discarded, everything that was is there.
+    /// Takes a time that depends on the newest segment, not on the log; creating a log takes a moment more, to
+    /// find out how the disk is best written to and to prepare the first segment.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] if somebody has it open for writing; [`Error::Rot`], [`Error::Hole`] and
+    /// [`Error::SuperblockDamaged`] if acknowledged records are damaged or missing, [`Error::ForeignFile`],
+    /// [`Error::NewerVersion`], [`Error::NotEmpty`]: nothing was changed then; [`Error::BadOption`];
+    /// [`Error::NoSpace`] and [`Error::Io`].
     pub fn open(self) -> Result<Log> {
         let options = self.checked()?;
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk::create(&options.dir).unwrap());
-        let log_id = LogId::new(7);
-        let method = options.write_method.unwrap_or(WriteMethod::Direct);
-        let store = Store::new(disk, options.clone(), SuperblockFile(Superblock::new(log_id, method)), Segments, 1);
-        let spare = super::prepare::make_spare(&store, options.segment_bytes, true, &|_| true)?.unwrap();
-        let header = SegmentHeader { log_id, incarnation: spare.incarnation, segment_id: SegmentId::FIRST, first_lsn: Lsn::FIRST, epoch: Epoch::FIRST, previous_digest: Digest::ZERO, segment_bytes: spare.segment_bytes, footer_bytes: spare.footer_bytes() };
-        let tail = Arc::new(Tail::begin(spare, header));
-        let start = Start { log_id, epoch: Epoch::FIRST, next_lsn: Lsn::FIRST, tail, end: BLOCK_BYTES as u64, last_block: None };
-        let depth = options.depth;
-        let engine = Arc::new(Engine::new(store, start));
-        { let mut commit = engine.commit(); let _ = engine.reopen(&mut commit); }
-        for _ in 0..depth { let e = Arc::clone(&engine); std::thread::spawn(move || e.run_flusher()); }
-        let e = Arc::clone(&engine); std::thread::spawn(move || super::prepare::run(&e));
-        let e = Arc::clone(&engine); std::thread::spawn(move || super::keep::run(&e));
-        Ok(Log::new(Arc::new(Shared { engine })))
+        let disk = RealDisk::create(&options.dir).map_err(|source| Error::io("open", "", source))?;
+        options.open_on(Arc::new(disk))
+    }
+
+    /// Opens the log on a disk of the caller's; the directory that the options name is not looked at.
+    ///
+    /// With a [simulated disk](crate::disk::sim::SimDisk) a program's own recovery can be tried with every
+    /// fault that a disk may have.
+    ///
+    /// # Errors
+    /// As for [`open`](LogOptions::open).
+    #[cfg(any(test, feature = "sim"))]
+    pub fn open_with(self, disk: Arc<dyn Disk>) -> Result<Log> {
+        self.checked()?.open_on(disk)
+    }
+
+    fn open_on(self, disk: Arc<dyn Disk>) -> Result<Log> {
+        let lock = match disk.lock(LOCK).map_err(|source| Error::io("lock", LOCK, source))? {
+            Lock::Held(lock) => lock,
+            Lock::Taken(owner) => return Err(Error::InUse { owner }),
+        };
+        if is_new(&*disk)? {
+            create(&*disk, self.write_method)?;
+        }
+        let wanted = Wanted { segment_bytes: self.segment_bytes, write_method: self.write_method };
+        let recovered = recover(&*disk, wanted)?;
+        let engine = Arc::new(start(disk, self, recovered)?);
+        let threads = Threads::spawn(&engine)?;
+        Ok(Log::new(Arc::new(Shared { engine, threads, lock: Mutex::new(Some(Box::new(lock))) })))
+    }
+}
+
+/// Writes the first superblock, once it is known how the disk is best written to.
+fn create(disk: &dyn Disk, wanted: Option<WriteMethod>) -> Result<()> {
+    let method = match wanted {
+        Some(method) => method,
+        None => probe(disk, PROBE).map_err(|source| Error::io("probe", "", source))?.winner,
+    };
+    let id = u128::from(disk.entropy()) << 64 | u128::from(disk.entropy());
+    SuperblockFile::create(disk, Superblock::new(LogId::new(id), method)).map(drop)
+}
+
+/// Makes an engine of what recovery has found; without a tail, a segment is begun.
+fn start(disk: Arc<dyn Disk>, options: LogOptions, recovered: Recovered) -> Result<Engine> {
+    let Recovered { superblock, mut segments, begin, mut spares, .. } = recovered;
+    let method = superblock.current().write_method;
+    let files = Files::new(disk, method, recovered.next_spare_number);
+    let tail = match &segments.tail {
+        Some(tail) => Arc::clone(tail),
+        None => {
+            let spare = match spares.pop() {
+                Some(spare) => spare,
+                None => first_spare(&files, &options)?,
+            };
+            let tail = begin_first(&*files.disk, spare, &begin)?;
+            segments.tail = Some(Arc::clone(&tail));
+            tail
+        }
+    };
+    let segments = Segments::new(Arc::clone(&files.disk), segments, options.verify_reads);
+    let store = Store::new(files, options, superblock, segments);
+    for (name, bytes) in recovered.to_recycle {
+        store.retire(name, bytes);
+    }
+    let from = Start {
+        log_id: begin.log_id,
+        epoch: recovered.epoch,
+        next_lsn: recovered.next_lsn,
+        tail,
+        end: recovered.end,
+        last_block: recovered.last_block,
+    };
+    let engine = Engine::new(store, from);
+    let mut commit = engine.commit();
+    spares.into_iter().for_each(|spare| commit.add_spare(spare));
+    // Without room yet, the first append waits for the preparing thread.
+    let _ = engine.reopen(&mut commit);
+    drop(commit);
+    Ok(engine)
+}
+
+/// The first segment of a log, whose groups are not known yet: taken to be small.
+fn first_spare(files: &Files, options: &LogOptions) -> Result<Spare> {
+    let zeros = options.zero_fill != ZeroFill::Never;
+    let spare = prepare::make_spare(files, options.segment_bytes, zeros, &|_| true)?;
+    Ok(spare.expect("nothing ends the filling"))
+}
+
+/// What all clones of an open log share. The last one to go closes the log as well as it can.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    engine: Arc<Engine>,
+    threads: Threads,
+    /// The lock on the directory; given back when the log is closed.
+    lock: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+impl Shared {
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Flushes, ends the threads, and writes down where the log ends.
+    pub(crate) fn close(&self) -> Result<()> {
+        let Some(lock) = self.lock.lock().take() else { return self.engine.check() };
+        let drained = self.engine.drain();
+        self.engine.close();
+        self.threads.join();
+        let parked = drained.and_then(|()| self.park());
+        drop(lock);
+        parked
+    }
+
+    /// Leaves the log so that the next open needs no scan.
+    fn park(&self) -> Result<()> {
+        keep::tidy_up(&self.engine)?;
+        let tail: Arc<Tail> = Arc::clone(self.engine.commit().tail());
+        keep::name_for_good(&self.engine, &tail)?;
+        let store = &self.engine.store;
+        let clean = park(&tail, store.files.disk.wall_ms())?;
+        let durable = self.engine.durable();
+        store.superblock.lock().update(Copies::One, |superblock| {
+            superblock.durable = superblock.durable.max(durable);
+            superblock.clean_tail = Some(clean);
+        })
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Nobody is left to be told; what fails here is found when the log is opened.
+        let _ = self.close();
+    }
+}
+
+impl Source for Shared {
+    fn segments(&self) -> &Segments {
+        &self.engine.store.segments
+    }
+
+    fn durable(&self) -> Lsn {
+        self.engine.durable()
+    }
+
+    fn wait_beyond(&self, lsn: Lsn, deadline: Option<std::time::Instant>) -> Result<Lsn> {
+        self.engine.wait_beyond(lsn, deadline)
+    }
+}
+
+/// The threads of an open log.
+#[derive(Debug)]
+struct Threads(Mutex<Vec<JoinHandle<()>>>);
+
+impl Threads {
+    fn spawn(engine: &Arc<Engine>) -> Result<Threads> {
+        let threads = Threads(Mutex::new(Vec::new()));
+        let depth = engine.store.options.depth;
+        let flushers = (0..depth).map(|index| (format!("annals-flush-{index}"), Engine::run_flusher as fn(&Engine)));
+        let others = [("annals-prepare".to_string(), prepare::run as fn(&Engine)), ("annals-keep".to_string(), keep::run)];
+        for (name, run) in flushers.chain(others) {
+            let theirs = Arc::clone(engine);
+            let spawned = thread::Builder::new().name(name).spawn(move || run(&theirs));
+            match spawned {
+                Ok(handle) => threads.0.lock().push(handle),
+                Err(source) => {
+                    engine.close();
+                    threads.join();
+                    return Err(Error::io("start a thread", "", source));
+                }
+            }
+        }
+        Ok(threads)
+    }
+
+    /// Waits for them to end; the engine was stopped before.
+    fn join(&self) {
+        for handle in std::mem::take(&mut *self.0.lock()) {
+            // Never the thread itself: threads hold the engine, not the handle that is dropped last.
+            assert!(handle.join().is_ok(), "a thread of the log panicked");
+        }
     }
 }

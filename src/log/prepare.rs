@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::engine::Engine;
 use super::observe;
 use super::options::ZeroFill;
-use super::store::Store;
+use super::store::{Files, Store};
 use crate::disk::{Access, Blocks, DurableWriter, File};
 use crate::error::{Error, Result};
 use crate::format::{BLOCK_BYTES, GROUP_HEADER_BYTES, Incarnation, footer_bytes_for};
@@ -36,7 +36,7 @@ pub(crate) fn run(engine: &Engine) {
         let made = recycled(&engine.store, segment_bytes)
             .and_then(|spare| match spare {
                 Some(spare) => Ok(Some(spare)),
-                None => make_spare(&engine.store, segment_bytes, zeros(engine), &|done| pace(engine, done)),
+                None => make_spare(&engine.store.files, segment_bytes, zeros(engine), &|done| pace(engine, done)),
             });
         match made {
             Ok(Some(spare)) => supply(engine, spare),
@@ -109,21 +109,22 @@ pub(crate) fn segment_bytes_for(frame_bytes: u64) -> u64 {
 /// The header of its former life is overwritten before it gets its new name, so that whatever a crash
 /// leaves is either a segment below the trim point or a blank spare.
 fn recycled(store: &Store, segment_bytes: u64) -> Result<Option<Spare>> {
+    let files = &store.files;
     while let Some(name) = store.take_retired(segment_bytes) {
-        let file = store.open(&name, Access::ReadWrite)?;
-        let fits = store.io("look at", &name, file.bytes())? == segment_bytes;
-        if !fits || !store.io("lock", &name, file.try_lock(true))? {
-            store.remove(&name)?;
+        let file = files.open(&name, Access::ReadWrite)?;
+        let fits = files.io("look at", &name, file.bytes())? == segment_bytes;
+        if !fits || !files.io("lock", &name, file.try_lock(true))? {
+            files.remove(&name)?;
             continue;
         }
-        store.io("write", &name, file.write_at(&[0; BLOCK_BYTES], 0))?;
-        store.io("sync", &name, file.sync())?;
+        files.io("write", &name, file.write_at(&[0; BLOCK_BYTES], 0))?;
+        files.io("sync", &name, file.sync())?;
         // Other processes may read the segment that this becomes.
-        store.io("lock", &name, file.try_lock(false))?;
-        let number = store.next_spare_number();
+        files.io("lock", &name, file.try_lock(false))?;
+        let number = files.next_spare_number();
         let spare = spare_name(number);
-        store.rename(&name, &spare)?;
-        return finish(store, file, (number, spare), segment_bytes).map(Some);
+        files.rename(&name, &spare)?;
+        return finish(files, file, (number, spare), segment_bytes).map(Some);
     }
     Ok(None)
 }
@@ -133,62 +134,62 @@ fn recycled(store: &Store, segment_bytes: u64) -> Result<Option<Spare>> {
 /// # Errors
 /// [`Error::NoSpace`] when the disk is full; nothing is left behind then.
 pub(crate) fn make_spare(
-    store: &Store,
+    files: &Files,
     segment_bytes: u64,
     zeros: bool,
     pace: Pace<'_>,
 ) -> Result<Option<Spare>> {
-    let number = store.next_spare_number();
+    let number = files.next_spare_number();
     let spare = spare_name(number);
     let unfinished = format!("{spare}.tmp");
-    let file = store.io("create", &unfinished, store.disk.create(&unfinished))?;
-    let filled = fill(store, &*file, &unfinished, segment_bytes, zeros, pace);
+    let file = files.io("create", &unfinished, files.disk.create(&unfinished))?;
+    let filled = fill(files, &*file, &unfinished, segment_bytes, zeros, pace);
     if !matches!(filled, Ok(true)) {
         drop(file);
         // The first error is the one to tell; what is left behind is removed when the log is opened.
-        let _ = store.remove(&unfinished);
+        let _ = files.remove(&unfinished);
         return filled.map(|_| None);
     }
-    store.io("lock", &unfinished, file.try_lock(false))?;
-    store.rename(&unfinished, &spare)?;
-    finish(store, file, (number, spare), segment_bytes).map(Some)
+    files.io("lock", &unfinished, file.try_lock(false))?;
+    files.rename(&unfinished, &spare)?;
+    finish(files, file, (number, spare), segment_bytes).map(Some)
 }
 
 fn finish(
-    store: &Store,
+    files: &Files,
     file: Arc<dyn File>,
     (number, name): (u64, String),
     segment_bytes: u64,
 ) -> Result<Spare> {
-    store.sync_dir()?;
-    let writer = store.io("open", &name, file.writer(store.write_method))?;
-    let incarnation = Incarnation::new(store.disk.entropy());
+    files.sync_dir()?;
+    let writer = files.io("open", &name, file.writer(files.write_method))?;
+    let incarnation = Incarnation::new(files.disk.entropy());
     Ok(Spare { number, name: name.into(), file, writer, incarnation, segment_bytes })
 }
 
 /// Reserves the file's blocks and makes them durable; `false` if `pace` ended it.
 fn fill(
-    store: &Store,
+    files: &Files,
     file: &dyn File,
     name: &str,
     segment_bytes: u64,
     zeros: bool,
     pace: Pace<'_>,
 ) -> Result<bool> {
-    store.io("reserve space for", name, file.allocate(segment_bytes))?;
-    store.io("sync", name, file.sync())?;
-    if zeros && !store.io("write", name, file.write_zeroes(segment_bytes))? {
-        let writer = store.io("open", name, file.writer(store.write_method))?;
-        if !write_zeros(store, &*writer, name, segment_bytes, pace)? {
+    files.io("reserve space for", name, file.allocate(segment_bytes))?;
+    files.io("sync", name, file.sync())?;
+    if zeros && !files.io("write", name, file.write_zeroes(segment_bytes))? {
+        let writer = files.io("open", name, file.writer(files.write_method))?;
+        if !write_zeros(files, &*writer, name, segment_bytes, pace)? {
             return Ok(false);
         }
     }
-    store.io("sync", name, file.sync())?;
+    files.io("sync", name, file.sync())?;
     Ok(true)
 }
 
 fn write_zeros(
-    store: &Store,
+    files: &Files,
     writer: &dyn DurableWriter,
     name: &str,
     segment_bytes: u64,
@@ -201,7 +202,7 @@ fn write_zeros(
             return Ok(false);
         }
         let bytes = (segment_bytes - done).min(CHUNK_BYTES as u64);
-        store.io("write", name, writer.write_durable(&chunk[..bytes as usize], done))?;
+        files.io("write", name, writer.write_durable(&chunk[..bytes as usize], done))?;
         done += bytes;
     }
     Ok(true)

@@ -1,22 +1,209 @@
-//! stub
+//! The list of a log's segments, for everybody who reads.
+
+use std::collections::VecDeque;
 use std::sync::Arc;
-use crate::error::Result;
-use crate::segment::{Tail, Sealed};
-use crate::types::Lsn;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
 use super::record::Record;
-#[derive(Debug, Default)]
-pub(crate) struct Segments;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::segment::{MapCache, Sealed, Segment, Step, Tail, View};
+use crate::types::Lsn;
+
+/// The segments in the order of their LSNs. The newest is the tail, those before it are sealed, or will be
+/// soon.
+///
+/// Changed by whoever holds the lock of group commit (new tails), by housekeeping (sealing, trimming) and by
+/// a truncation, each for a moment. Readers take a segment out of the list and then need the list no more.
 #[derive(Debug)]
-pub(crate) struct Gone { pub(crate) name: Arc<str>, pub(crate) bytes: u64 }
-impl Gone { pub(crate) fn is_pinned(&self) -> bool { false } }
+pub(crate) struct Segments {
+    list: RwLock<VecDeque<Segment>>,
+    /// The oldest record that may be asked for: the trim point.
+    first_lsn: AtomicU64,
+    /// Counts truncations, so that cursors notice.
+    cuts: AtomicU64,
+    cache: MapCache,
+    verify_reads: bool,
+}
+
+/// What a list of segments begins with.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    /// In their order.
+    pub(crate) sealed: Vec<Sealed>,
+    pub(crate) tail: Option<Arc<Tail>>,
+    pub(crate) first_lsn: Lsn,
+}
+
 impl Segments {
-    pub(crate) fn add_tails(&self, _: Vec<Arc<Tail>>) {}
-    pub(crate) fn unsealed(&self) -> Vec<(Arc<Tail>, Arc<Tail>)> { Vec::new() }
-    pub(crate) fn sealed(&self, _: Sealed) {}
-    pub(crate) fn first_lsn(&self) -> Lsn { Lsn::FIRST }
-    pub(crate) fn first_at_or_before(&self, _: Lsn) -> Lsn { Lsn::FIRST }
-    pub(crate) fn trim(&self, _: Lsn) -> Vec<Gone> { Vec::new() }
-    pub(crate) fn first_of_newest(&self, _: u64) -> Lsn { Lsn::FIRST }
-    pub(crate) fn first_sealed_since(&self, _: u64) -> Lsn { Lsn::FIRST }
-    pub(crate) fn read(&self, _: Lsn, _: Lsn) -> Result<Record> { panic!() }
+    /// A list of what recovery has found. Without `verify_reads`, sealed segments are verified as a whole when
+    /// they are first read, and not again.
+    pub(crate) fn new(disk: Arc<dyn Disk>, listed: Listed, verify_reads: bool) -> Segments {
+        let sealed = listed.sealed.into_iter().map(|sealed| Segment::Sealed(Arc::new(sealed)));
+        let list: VecDeque<_> = sealed.chain(listed.tail.map(Segment::Tail)).collect();
+        let rising = |(one, next): (&Segment, &Segment)| one.first_lsn() <= next.first_lsn();
+        assert!(list.iter().zip(list.iter().skip(1)).all(rising), "segments are listed in their order");
+        Segments {
+            list: RwLock::new(list),
+            first_lsn: AtomicU64::new(listed.first_lsn.get()),
+            cuts: AtomicU64::new(0),
+            cache: MapCache::new(disk, MapCache::MAPS_MAX),
+            verify_reads,
+        }
+    }
+
+    /// The oldest record that the log still has, or the one to be appended first.
+    pub(crate) fn first_lsn(&self) -> Lsn {
+        // Acquire: pairs with the Release in `trim`.
+        Lsn::new(self.first_lsn.load(Ordering::Acquire))
+    }
+
+    /// How many truncations there were.
+    #[inline]
+    pub(crate) fn cuts(&self) -> u64 {
+        // Acquire: pairs with the Release in `cut`, so the durable watermark is seen as it was lowered.
+        self.cuts.load(Ordering::Acquire)
+    }
+
+    /// All segments, oldest first.
+    pub(crate) fn all(&self) -> Vec<Segment> {
+        self.list.read().iter().cloned().collect()
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.list.read().len()
+    }
+
+    /// The oldest segment, and whether it is the only one.
+    pub(crate) fn oldest(&self) -> Option<(Segment, bool)> {
+        let list = self.list.read();
+        list.front().map(|oldest| (oldest.clone(), list.len() == 1))
+    }
+
+    /// Bytes of all their files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.list.read().iter().map(|segment| segment.header().segment_bytes).sum()
+    }
+
+    /// Tails that another one has followed, oldest first, each with the one that follows.
+    pub(crate) fn unsealed(&self) -> Vec<(Arc<Tail>, Arc<Tail>)> {
+        let list = self.list.read();
+        // The tails are the newest ones: looking stops at the first that is sealed.
+        let mut tails: Vec<_> = list.iter().rev().map_while(Segment::as_tail).map(Arc::clone).collect();
+        tails.reverse();
+        let next = tails.iter().skip(1).cloned().collect::<Vec<_>>();
+        tails.into_iter().zip(next).collect()
+    }
+
+    /// Adds segments that begin, in their order. They are read from when their first group is durable.
+    pub(crate) fn add_tails(&self, tails: Vec<Arc<Tail>>) {
+        let mut list = self.list.write();
+        for tail in tails {
+            let follows = |newest: &Segment| newest.first_lsn() < tail.header().first_lsn;
+            assert!(list.back().is_none_or(follows), "a segment begins after the ones before");
+            list.push_back(Segment::Tail(tail));
+        }
+    }
+
+    /// Puts a segment that was sealed in the place of its tail.
+    pub(crate) fn sealed(&self, sealed: Sealed) {
+        let mut list = self.list.write();
+        let index = position(&list, sealed.first_lsn()).expect("a segment in the list is sealed");
+        assert!(list[index].first_lsn() == sealed.first_lsn(), "a segment in the list is sealed");
+        list[index] = Segment::Sealed(Arc::new(sealed));
+    }
+
+    /// Forgets the records before `first`; the caller has made that durable.
+    ///
+    /// Returns the sealed segments that hold nothing else, whose files may go: who reads them keeps them.
+    pub(crate) fn trim(&self, first: Lsn) -> Vec<Arc<Sealed>> {
+        // Release: pairs with the Acquire in `first_lsn`. Before the files go, so that a reader who misses one
+        // sees why.
+        self.first_lsn.fetch_max(first.get(), Ordering::Release);
+        let mut gone = Vec::new();
+        let mut list = self.list.write();
+        while list.get(1).is_some_and(|next| next.first_lsn() <= first) {
+            let Some(Segment::Sealed(oldest)) = list.front() else { break };
+            gone.push(Arc::clone(oldest));
+            list.pop_front();
+        }
+        drop(list);
+        gone.iter().for_each(|sealed| self.cache.forget(sealed.first_lsn()));
+        gone
+    }
+
+    /// Forgets the records after `after`, and goes on with `tail`. The caller has lowered the durable
+    /// watermark; `cut` is the segment that holds `after`, sealed again, if there is one.
+    ///
+    /// Returns the segments that hold nothing else, newest first.
+    pub(crate) fn cut(&self, after: Lsn, cut: Option<Sealed>, tail: Arc<Tail>) -> Vec<Segment> {
+        assert!(tail.header().first_lsn == after.next(), "the log goes on where it was cut");
+        let mut gone = Vec::new();
+        let mut list = self.list.write();
+        while list.back().is_some_and(|newest| newest.first_lsn() > after) {
+            gone.extend(list.pop_back());
+        }
+        if let Some(cut) = cut {
+            let newest = list.back_mut().expect("the segment that was cut is in the list");
+            assert!(newest.first_lsn() == cut.first_lsn() && cut.last_lsn() == after, "cut where it is said");
+            *newest = Segment::Sealed(Arc::new(cut));
+        }
+        list.push_back(Segment::Tail(tail));
+        // Release: pairs with the Acquire in `cuts`. Under the lock: who sees the count finds the new list.
+        self.cuts.fetch_add(1, Ordering::Release);
+        drop(list);
+        gone.iter().for_each(|segment| self.cache.forget(segment.first_lsn()));
+        gone
+    }
+
+    /// The segment that holds the record, or would.
+    pub(crate) fn find(&self, lsn: Lsn) -> Option<Segment> {
+        let list = self.list.read();
+        position(&list, lsn).map(|index| list[index].clone())
+    }
+
+    /// Reads the segment that holds the record, which is next. It is durable.
+    ///
+    /// # Errors
+    /// [`Error::Trimmed`]; [`Error::Rot`] or [`Error::Hole`] if the record is not where it should be; and
+    /// whatever the operating system says.
+    pub(crate) fn view(&self, lsn: Lsn) -> Result<View> {
+        let trimmed = || {
+            let first = self.first_lsn();
+            if lsn < first { Err(Error::Trimmed { asked: lsn, first }) } else { Ok(()) }
+        };
+        trimmed()?;
+        let missing =
+            || Error::Hole { file: crate::segment::segment_name(lsn).into(), first: lsn, last: lsn };
+        let segment = self.find(lsn).ok_or_else(missing)?;
+        let viewed = segment.view(&self.cache, self.verify_reads).and_then(|mut view| {
+            view.seek(lsn)?;
+            Ok(view)
+        });
+        // Its file may have gone meanwhile.
+        viewed.or_else(|error| trimmed().and(Err(error)))
+    }
+
+    /// The record `lsn`; `None` if an epoch starts there.
+    ///
+    /// # Errors
+    /// [`Error::BeyondEnd`] past `durable`, and as for [`view`](Segments::view).
+    pub(crate) fn read(&self, lsn: Lsn, durable: Lsn) -> Result<Option<Record>> {
+        if lsn > durable {
+            return Err(Error::BeyondEnd { asked: lsn, last: durable });
+        }
+        let mut view = self.view(lsn)?;
+        match view.step(lsn)? {
+            Step::Record(spot) => Ok(Some(Record::new(Arc::clone(view.pinned()), spot))),
+            Step::EpochStart | Step::End => Ok(None),
+        }
+    }
+}
+
+/// The index of the segment that holds `lsn`, or would.
+fn position(list: &VecDeque<Segment>, lsn: Lsn) -> Option<usize> {
+    list.partition_point(|segment| segment.first_lsn() <= lsn).checked_sub(1)
 }

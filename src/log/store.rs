@@ -13,36 +13,28 @@ use crate::disk::{Access, Disk, File};
 use crate::error::{Error, Result};
 use crate::types::WriteMethod;
 
-/// The directory, the superblock, the list of segments, and the files that may be used again.
+/// The log's directory, and how its files are written and named.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) write_method: WriteMethod,
+    next_spare_number: AtomicU64,
+}
+
+/// The superblock, the list of segments, and the files that may be used again.
 #[derive(Debug)]
 pub(crate) struct Store {
-    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) files: Files,
     pub(crate) options: LogOptions,
-    pub(crate) write_method: WriteMethod,
     pub(crate) superblock: Mutex<SuperblockFile>,
     pub(crate) segments: Segments,
     /// Files of trimmed segments, with their sizes.
     retired: Mutex<Vec<(String, u64)>>,
-    next_spare_number: AtomicU64,
 }
 
-impl Store {
-    pub(crate) fn new(
-        disk: Arc<dyn Disk>,
-        options: LogOptions,
-        superblock: SuperblockFile,
-        segments: Segments,
-        next_spare_number: u64,
-    ) -> Store {
-        Store {
-            disk,
-            write_method: superblock.current().write_method,
-            options,
-            superblock: Mutex::new(superblock),
-            segments,
-            retired: Mutex::new(Vec::new()),
-            next_spare_number: AtomicU64::new(next_spare_number),
-        }
+impl Files {
+    pub(crate) fn new(disk: Arc<dyn Disk>, write_method: WriteMethod, next_spare_number: u64) -> Files {
+        Files { disk, write_method, next_spare_number: AtomicU64::new(next_spare_number) }
     }
 
     /// Says which file an error of the operating system is about.
@@ -70,6 +62,18 @@ impl Store {
     pub(crate) fn next_spare_number(&self) -> u64 {
         // Relaxed: only the number's uniqueness matters.
         self.next_spare_number.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Store {
+    pub(crate) fn new(
+        files: Files,
+        options: LogOptions,
+        superblock: SuperblockFile,
+        segments: Segments,
+    ) -> Store {
+        let retired = Mutex::new(Vec::new());
+        Store { files, options, superblock: Mutex::new(superblock), segments, retired }
     }
 
     /// Puts the file of a trimmed segment up for recycling.

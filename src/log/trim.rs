@@ -4,65 +4,74 @@ use super::engine::Engine;
 use super::superblock_file::Copies;
 use crate::error::{Error, Result};
 use crate::format::{MARK_BYTES_MAX, Mark};
+use crate::segment::{Sealed, Segment};
 use crate::types::Lsn;
 
 impl Engine {
-    /// Forgets the segments whose records are all before `before`; returns the new first LSN.
+    /// Forgets the records before `before`, and the segments that hold nothing else.
     ///
     /// The superblock says so first, in both slots: what a crash then leaves of the files is known to be
     /// trimmed, and is cleared away when the log is opened.
-    pub(crate) fn trim(&self, before: Lsn) -> Result<Lsn> {
+    pub(crate) fn trim(&self, before: Lsn) -> Result<()> {
         self.check()?;
         let durable = self.durable();
         if before > durable.next() {
             return Err(Error::BeyondEnd { asked: before, last: durable });
         }
         let mut superblock = self.store.superblock.lock();
-        let first = self.store.segments.first_at_or_before(before);
-        if first > superblock.current().first_lsn {
+        if before > superblock.current().first_lsn {
             self.update_superblock(&mut superblock, Copies::Both, |superblock| {
-                superblock.first_lsn = first;
+                superblock.first_lsn = before;
                 superblock.durable = superblock.durable.max(durable);
             })?;
         }
-        let gone = self.store.segments.trim(first);
+        let gone = self.store.segments.trim(before);
         drop(superblock);
         for segment in &gone {
             self.clear_away(segment)?;
         }
         if !gone.is_empty() {
-            self.store.sync_dir()?;
+            self.store.files.sync_dir()?;
         }
-        Ok(first)
+        Ok(())
     }
 
     /// Recycles the file of a trimmed segment, or removes it where readers still have it or enough wait.
-    fn clear_away(&self, segment: &super::segments::Gone) -> Result<()> {
+    fn clear_away(&self, segment: &Sealed) -> Result<()> {
         let options = &self.store.options;
-        let usable = options.recycle && segment.bytes == options.segment_bytes && !segment.is_pinned();
+        let (name, bytes) = (segment.name(), segment.header().segment_bytes);
+        let usable = options.recycle && bytes == options.segment_bytes && !segment.is_pinned();
         if usable && self.store.retired() < RETIRED_MAX {
-            self.store.retire(segment.name.to_string(), segment.bytes);
+            self.store.retire(name, bytes);
             return Ok(());
         }
-        self.store.remove(&segment.name)
+        self.store.files.remove(&name)
     }
 
     /// Trims what the options for retention no longer want.
     pub(crate) fn retain(&self) -> Result<()> {
         let options = &self.store.options;
-        let mut before = Lsn::ZERO;
-        if let Some(bytes) = options.retain_bytes {
-            before = before.max(self.store.segments.first_of_newest(bytes));
+        if options.retain_bytes.is_none() && options.retain_age.is_none() {
+            return Ok(());
         }
-        if let Some(age) = options.retain_age {
+        let oldest_ms = options.retain_age.map(|age| {
             let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-            let oldest_ms = self.store.disk.wall_ms().saturating_sub(age_ms);
-            before = before.max(self.store.segments.first_sealed_since(oldest_ms));
+            self.store.files.disk.wall_ms().saturating_sub(age_ms)
+        });
+        let mut left = self.store.segments.bytes();
+        let mut before = Lsn::ZERO;
+        for segment in self.store.segments.all() {
+            // Only sealed segments go: the tail stays, however large or old.
+            let Segment::Sealed(sealed) = segment else { break };
+            let too_many = options.retain_bytes.is_some_and(|bytes| left > bytes);
+            let too_old = oldest_ms.is_some_and(|oldest_ms| sealed.sealed_at_ms() < oldest_ms);
+            if !too_many && !too_old {
+                break;
+            }
+            left -= sealed.header().segment_bytes;
+            before = sealed.last_lsn().next();
         }
-        if before > self.store.segments.first_lsn() {
-            self.trim(before)?;
-        }
-        Ok(())
+        if before > self.store.segments.first_lsn() { self.trim(before) } else { Ok(()) }
     }
 
     /// Stores the program's mark, in both slots.

@@ -5,12 +5,14 @@
 
 mod extent;
 mod name;
+mod sealed;
 mod spare;
 mod tail;
+mod view;
 
 pub(crate) use extent::{Extent, Noted};
-pub(crate) use name::{FileName, segment_name, spare_name};
+pub(crate) use name::{FileName, LOCK, SUPERBLOCK, segment_name, spare_name};
+pub(crate) use sealed::{MapCache, Pinned, Sealed, park, read_footer, seal, seal_extent};
 pub(crate) use spare::Spare;
 pub(crate) use tail::Tail;
-#[derive(Debug)] pub(crate) struct Sealed;
-pub(crate) fn seal(_: &Tail, _: u64) -> crate::error::Result<Sealed> { Ok(Sealed) }
+pub(crate) use view::{Segment, Spot, Step, View};

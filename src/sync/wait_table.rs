@@ -243,22 +243,17 @@ mod loom_tests {
     }
 
     #[test]
-    fn loom_a_slot_that_comes_round_again_wakes_the_waiter_of_either_group() {
+    fn loom_a_waiter_whose_slot_stands_for_an_earlier_group_is_woken_by_its_own() {
         loom::model(|| {
             let table = Arc::new(WaitTable::new());
-            let late = {
+            let waiter = {
                 let table = Arc::clone(&table);
-                loom::thread::spawn(move || while !table.sleep(0, None) {})
+                loom::thread::spawn(move || while !table.sleep(UNRESOLVED_MAX as u64, None) {})
             };
-            let next = {
-                let table = Arc::clone(&table);
-                loom::thread::spawn(move || while !table.sleep(2, None) {})
-            };
-            table.resolve(0).wake();
-            table.resolve(1).wake();
-            table.resolve(2).wake();
-            late.join().unwrap();
-            next.join().unwrap();
+            for seq in 0..=UNRESOLVED_MAX as u64 {
+                table.resolve(seq).wake();
+            }
+            waiter.join().unwrap();
         });
     }
 }

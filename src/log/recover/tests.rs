@@ -1,0 +1,743 @@
+use crate::disk::sim::{CrashPolicy, Fail, Fault, Operation, SimDisk};
+use crate::disk::{Access, Disk};
+use crate::error::{Error, Result};
+use crate::format::{BLOCK_BYTES, Footer, HEADER_BLOCK_BYTES, SLOT_BYTES, SUPERBLOCK_BYTES, Superblock};
+use crate::log::recover::{begin_first, behold, is_new, recover};
+use crate::log::superblock_file::{Copies, SuperblockFile};
+use crate::log::testing::{
+    Flush, SEGMENT_BYTES, Scribe, Shelf, WANTED, behold_all, contents, first_group, header_of, make_spare,
+    read_all, try_make_spare, write_tiny_segments,
+};
+use crate::segment::{self, segment_name, spare_name};
+use crate::types::{LogId, Lsn, WriteMethod};
+
+const BLOCK: u64 = BLOCK_BYTES as u64;
+
+/// Three segments: 1 to 4 and 5 to 7 sealed, then 8 and 9.
+fn three_segments(seed: u64) -> Scribe {
+    let mut scribe = Scribe::new(seed);
+    scribe.append(&[b"one", b"two"]);
+    scribe.append_packed(&[b"three"]);
+    let batch = scribe.batch(&[b"4"]);
+    scribe.flush(&batch);
+    scribe.roll_and_seal(&[b"five", b""]);
+    scribe.append(&[&[7; 5000]]);
+    scribe.roll_and_seal(&[b"eight"]);
+    scribe.append(&[b"nine"]);
+    scribe
+}
+
+fn name(first: u64) -> String {
+    segment_name(Lsn::new(first))
+}
+
+/// The disk is refused with the same error for writing and for reading, and not changed by either.
+fn refused(disk: &SimDisk) -> Error {
+    let before = contents(disk);
+    let error = recover(disk, WANTED).unwrap_err();
+    assert_eq!(contents(disk), before, "nothing is changed on {error}");
+    let operations = disk.operations();
+    let beheld = behold(disk).unwrap_err();
+    assert_eq!(disk.operations(), operations, "nothing is even tried on {error}");
+    assert_eq!(error.to_string(), beheld.to_string());
+    error
+}
+
+/// The file, and the first and last LSN, of a hole.
+fn hole(error: &Error) -> (&str, u64, u64) {
+    match error {
+        Error::Hole { file, first, last } => (file, first.get(), last.get()),
+        other => panic!("{other} is no hole"),
+    }
+}
+
+/// The file, and the first and last LSN, of rot.
+fn rot(error: &Error) -> (&str, u64, u64) {
+    match error {
+        Error::Rot { file, first, last, bytes } => {
+            assert!(!bytes.is_empty());
+            (file, first.get(), last.get())
+        }
+        other => panic!("{other} is no rot"),
+    }
+}
+
+#[test]
+fn a_log_is_read_as_it_was_written() {
+    let scribe = three_segments(1);
+    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
+    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
+    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)), "reopening gives the same log");
+}
+
+#[test]
+fn appends_go_on_where_a_log_was_left() {
+    for close in [false, true] {
+        let mut scribe = three_segments(2);
+        if close {
+            scribe.close();
+        }
+        let mut scribe = Scribe::reopen(&scribe.disk, scribe.written);
+        scribe.append_packed(&[b"ten"]);
+        scribe.roll_and_seal(&[b"eleven"]);
+        assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(11)));
+    }
+}
+
+#[test]
+fn a_clean_close_is_opened_without_a_look_at_the_groups() {
+    let mut scribe = three_segments(3);
+    scribe.close();
+    // Damage that only a look at the groups would see.
+    scribe.disk.flip_bit(&name(8), BLOCK, 0);
+    let recovered = recover(&scribe.disk, WANTED).unwrap();
+    assert_eq!(recovered.next_lsn, Lsn::new(10));
+    assert_eq!(recovered.end, scribe.end);
+    let last_block = recovered.last_block.unwrap();
+    let start = (scribe.end / BLOCK * BLOCK) as usize;
+    let stored = scribe.disk.contents(&name(8));
+    assert_eq!(last_block[..], stored[start..start + BLOCK_BYTES]);
+    assert_eq!(rot(&read_all(&scribe.disk).unwrap_err()), (&*name(8), 8, 8), "and not a second time");
+}
+
+#[test]
+fn a_clean_end_counts_only_until_the_next_open() {
+    let mut scribe = three_segments(4);
+    scribe.close();
+    let mut scribe = Scribe::reopen(&scribe.disk, scribe.written);
+    scribe.append(&[b"ten"]);
+    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(10)));
+}
+
+#[test]
+fn a_clean_end_is_not_believed_if_a_newer_superblock_may_be_lost() {
+    let mut scribe = three_segments(5);
+    scribe.close();
+    let slot = scribe.superblock.current().slot();
+    let clean = scribe.disk.contents("superblock")[slot * SLOT_BYTES..][..BLOCK_BYTES].to_vec();
+    let mut scribe = Scribe::reopen(&scribe.disk, scribe.written);
+    scribe.append(&[b"ten"]);
+    // The slot of the clean close comes back, and the other one is damaged.
+    scribe.disk.overwrite("superblock", (slot * SLOT_BYTES) as u64, &clean);
+    scribe.disk.flip_bit("superblock", ((1 - slot) * SLOT_BYTES) as u64 + 40, 1);
+    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(10)));
+}
+
+#[test]
+fn a_parked_footer_that_is_damaged_costs_a_scan_and_nothing_else() {
+    for at in [SEGMENT_BYTES - BLOCK + 50, SEGMENT_BYTES - 2 * BLOCK + 3] {
+        let mut scribe = three_segments(6);
+        scribe.close();
+        scribe.disk.flip_bit(&name(8), at, 3);
+        assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)), "at {at}");
+    }
+}
+
+#[test]
+fn torn_tail_is_discarded_and_wiped_before_the_open_returns() {
+    let mut scribe = three_segments(7);
+    let end = scribe.end;
+    let torn = scribe.group(&[&[1; 600], &[2; 600]], true);
+    scribe.write(&half(&torn));
+    let later = scribe.group(&[b"later"], false);
+    scribe.write(&later);
+    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
+    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
+    let stored = scribe.disk.durable_contents(&name(8));
+    let data_end = header_of(&scribe.disk, 8).data_end() as usize;
+    assert!(stored[end as usize..data_end].iter().all(|byte| *byte == 0), "wiped and synced");
+}
+
+/// The first half of a flush.
+fn half(flush: &Flush) -> Flush {
+    Flush { position: flush.position, bytes: flush.bytes[..flush.bytes.len() / 2].to_vec() }
+}
+
+#[test]
+fn a_torn_group_that_a_later_group_vouches_for_is_rot() {
+    let mut scribe = three_segments(8);
+    let ten = scribe.group(&[b"ten"], false);
+    scribe.flush(&ten);
+    scribe.append(&[b"eleven"]);
+    scribe.disk.flip_bit(&name(8), ten.position + 100, 2);
+    assert_eq!(rot(&refused(&scribe.disk)), (&*name(8), 10, 10));
+}
+
+#[test]
+fn a_torn_group_that_the_superblock_vouches_for_is_rot() {
+    let mut scribe = three_segments(9);
+    let ten = scribe.group(&[b"ten"], false);
+    scribe.flush(&ten);
+    scribe.idle();
+    scribe.disk.flip_bit(&name(8), ten.position + 100, 2);
+    assert_eq!(rot(&refused(&scribe.disk)), (&*name(8), 10, 10));
+}
+
+#[test]
+fn a_tail_cut_at_a_clean_boundary_is_a_hole_if_that_is_contradicted() {
+    for contradicted in [false, true] {
+        let mut scribe = three_segments(10);
+        let ten = scribe.group(&[b"ten"], false);
+        scribe.flush(&ten);
+        if contradicted {
+            scribe.idle();
+        }
+        scribe.disk.truncate_file(&name(8), ten.position);
+        if contradicted {
+            assert_eq!(hole(&refused(&scribe.disk)), (&*name(8), 10, 10));
+        } else {
+            // Which cannot be told from a torn one.
+            assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
+            assert_eq!(scribe.disk.contents(&name(8)).len() as u64, SEGMENT_BYTES, "its length is back");
+        }
+    }
+}
+
+#[test]
+fn a_missing_tail_is_a_hole_if_anything_says_that_it_was_there() {
+    let mut scribe = three_segments(11);
+    scribe.idle();
+    scribe.disk.delete(&name(8));
+    assert_eq!(hole(&refused(&scribe.disk)), (&*name(8), 8, 9));
+}
+
+#[test]
+fn a_missing_tail_that_nothing_speaks_of_is_begun_again() {
+    let scribe = three_segments(12);
+    scribe.disk.delete(&name(8));
+    let recovered = recover(&scribe.disk, WANTED).unwrap();
+    assert!(recovered.segments.tail.is_none(), "the newest segment is sealed");
+    assert_eq!((recovered.begin.segment_id.get(), recovered.begin.first_lsn), (3, Lsn::new(8)));
+    let mut scribe = Scribe::reopen(&scribe.disk, scribe.written);
+    scribe.append(&[b"eight again"]);
+    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(8)));
+}
+
+#[test]
+fn a_missing_segment_is_a_hole_with_its_name() {
+    for (missing, last) in [(1, 4), (5, 7)] {
+        let scribe = three_segments(13);
+        scribe.disk.delete(&name(missing));
+        assert_eq!(hole(&refused(&scribe.disk)), (&*name(missing), missing, last));
+    }
+}
+
+#[test]
+fn a_log_without_any_segment_is_a_hole_once_it_had_records() {
+    let mut scribe = three_segments(14);
+    scribe.idle();
+    [1, 5, 8].map(|first| scribe.disk.delete(&name(first)));
+    assert_eq!(hole(&refused(&scribe.disk)), (&*name(1), 1, 9));
+}
+
+#[test]
+fn swapped_segments_are_refused() {
+    let scribe = three_segments(15);
+    scribe.disk.swap(&name(1), &name(5));
+    assert_eq!(hole(&refused(&scribe.disk)), (&*name(1), 1, 5));
+}
+
+#[test]
+fn a_duplicate_under_another_name_is_refused() {
+    let scribe = three_segments(16);
+    scribe.disk.copy_from(&scribe.disk.clone(), &name(5), &name(6));
+    assert_eq!(hole(&refused(&scribe.disk)), (&*name(6), 5, 6));
+}
+
+#[test]
+fn a_duplicate_among_the_spares_is_wiped() {
+    let scribe = three_segments(17);
+    scribe.disk.copy_from(&scribe.disk.clone(), &name(5), &spare_name(77));
+    let recovered = recover(&scribe.disk, WANTED).unwrap();
+    assert_eq!(recovered.next_spare_number, 78);
+    assert!(recovered.spares.iter().any(|spare| spare.number == 77));
+    assert!(scribe.disk.contents(&spare_name(77))[..HEADER_BLOCK_BYTES].iter().all(|byte| *byte == 0));
+    drop(recovered);
+    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
+}
+
+#[test]
+fn a_segment_of_another_log_is_refused_by_the_names_of_both() {
+    let scribe = three_segments(18);
+    let other = three_segments(19);
+    scribe.disk.copy_from(&other.disk, &name(5), &name(5));
+    match refused(&scribe.disk) {
+        Error::ForeignFile { file, expected, found } => {
+            assert_eq!((&*file, expected, found), (&*name(5), LogId::new(19), LogId::new(20)));
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_segment_from_an_old_copy_of_the_log_is_refused() {
+    let mut scribe = Scribe::new(20);
+    scribe.append(&[b"one"]);
+    let old = scribe.disk.crash(CrashPolicy::KEEP_ALL);
+    scribe.append(&[b"two"]);
+    scribe.roll_and_seal(&[b"three"]);
+    scribe.disk.copy_from(&old, &name(1), &name(1));
+    assert_eq!(hole(&refused(&scribe.disk)), (&*name(1), 2, 2));
+}
+
+#[test]
+fn a_directory_with_an_old_superblock_keeps_what_the_groups_show() {
+    let mut scribe = three_segments(21);
+    let old = scribe.disk.contents("superblock");
+    scribe.append(&[b"ten"]);
+    scribe.idle();
+    scribe.disk.overwrite("superblock", 0, &old);
+    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(10)));
+}
+
+#[test]
+fn either_slot_of_the_superblock_can_be_lost_and_not_both() {
+    for slot in [0, 1] {
+        let mut scribe = three_segments(22);
+        scribe.idle();
+        scribe.disk.flip_bit("superblock", (slot * SLOT_BYTES) as u64 + 20, 1);
+        assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
+        // The open has written both.
+        scribe.disk.flip_bit("superblock", ((1 - slot) * SLOT_BYTES) as u64 + 20, 1);
+        assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
+    }
+    let scribe = three_segments(22);
+    [0, SLOT_BYTES].map(|at| scribe.disk.flip_bit("superblock", at as u64 + 20, 1));
+    assert!(matches!(refused(&scribe.disk), Error::SuperblockDamaged));
+    scribe.disk.overwrite("superblock", 0, &[0; SUPERBLOCK_BYTES]);
+    assert!(matches!(refused(&scribe.disk), Error::SuperblockDamaged));
+}
+
+#[test]
+fn a_log_without_its_superblock_is_neither_new_nor_opened() {
+    let scribe = three_segments(23);
+    scribe.disk.delete("superblock");
+    assert!(matches!(is_new(&scribe.disk), Err(Error::SuperblockDamaged)));
+    assert!(matches!(refused(&scribe.disk), Error::NotALog));
+}
+
+#[test]
+fn only_a_directory_without_files_is_new() {
+    let disk = SimDisk::new(24);
+    assert!(is_new(&disk).unwrap());
+    disk.create("LOCK").unwrap();
+    disk.create("superblock.tmp").unwrap();
+    assert!(is_new(&disk).unwrap(), "what a crash in creating a log leaves");
+    disk.create("notes.tmp").unwrap();
+    assert!(matches!(is_new(&disk), Err(Error::NotEmpty)));
+    assert!(matches!(behold(&disk), Err(Error::NotALog)));
+}
+
+#[test]
+fn creating_a_log_survives_a_crash_at_every_operation() {
+    let create = |disk: &SimDisk| -> Result<()> {
+        SuperblockFile::create(disk, Superblock::new(LogId::new(1), WriteMethod::Buffered))?;
+        let recovered = recover(disk, WANTED)?;
+        let spare = try_make_spare(disk, recovered.next_spare_number)?;
+        let tail = begin_first(disk, spare, &recovered.begin)?;
+        let (bytes, position) = first_group(tail.header(), b"one");
+        tail.file()
+            .write_at(&bytes, position)
+            .and_then(|()| tail.file().sync())
+            .map_err(|source| Error::io("write", "", source))
+    };
+    for more in 0.. {
+        let disk = SimDisk::new(25);
+        disk.crash_after(more);
+        let made = create(&disk);
+        for policy in [CrashPolicy::LOSE_ALL, CrashPolicy::KEEP_ALL, CrashPolicy::seeded(more)] {
+            let left = disk.crash(policy);
+            let records = match is_new(&left).unwrap() {
+                true => Vec::new(),
+                false => read_all(&left).unwrap(),
+            };
+            assert!(records.len() <= 1 && (made.is_err() || records.len() == 1), "after {more}");
+        }
+        if made.is_ok() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_was_begun_in_a_spare_gets_its_name() {
+    let mut scribe = three_segments(26);
+    let before = scribe.roll(&[b"ten"]);
+    assert_eq!(&*before.name(), &*name(8));
+    let spare = scribe.tail.name();
+    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(10)));
+    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(10)));
+    let names = scribe.disk.list().unwrap();
+    assert!(names.contains(&name(10)) && !names.iter().any(|name| **name == *spare));
+}
+
+#[test]
+fn several_segments_that_were_begun_in_spares_get_their_names_and_footers() {
+    let mut scribe = three_segments(27);
+    scribe.roll(&[b"ten"]);
+    scribe.roll(&[b"eleven"]);
+    scribe.roll(&[b"twelve"]);
+    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(12)));
+    let recovered = recover(&scribe.disk, WANTED).unwrap();
+    assert_eq!(recovered.segments.sealed.len(), 5);
+    assert_eq!(Shelf::of(&scribe.disk, recovered).records().unwrap(), scribe.up_to(Lsn::new(12)));
+    scribe.disk.delete(&name(11));
+    assert_eq!(hole(&refused(&scribe.disk)), (&*name(11), 11, 11), "the one before has a footer now");
+}
+
+#[test]
+fn a_segment_whose_first_write_was_torn_was_never_begun() {
+    for (named, intact) in [(false, 0), (true, 0), (true, 50), (false, HEADER_BLOCK_BYTES)] {
+        let mut scribe = three_segments(28);
+        let (_, flush) = scribe.begin(&[b"ten"]);
+        let mut bytes = vec![0; HEADER_BLOCK_BYTES];
+        scribe.tail.header().encode_into(&mut bytes);
+        scribe.tail.file().write_at(&bytes[..intact], 0).unwrap();
+        scribe.tail.file().write_at(&flush.bytes, BLOCK).unwrap();
+        if named {
+            scribe.name_for_good();
+        }
+        let last = if intact == HEADER_BLOCK_BYTES { 10 } else { 9 };
+        assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(last)), "{named} {intact}");
+        let recovered = recover(&scribe.disk, WANTED).unwrap();
+        assert_eq!(recovered.next_lsn, Lsn::new(last + 1), "{named} {intact}");
+        assert_eq!(recovered.spares.len(), usize::from(last == 9), "{named} {intact}");
+        drop(recovered);
+        let mut scribe = Scribe::reopen(&scribe.disk, scribe.written);
+        scribe.roll_and_seal(&[b"ten at last"]);
+        assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(last + 1)));
+    }
+}
+
+#[test]
+fn a_header_that_was_lost_over_acknowledged_groups_is_rot() {
+    for named in [false, true] {
+        let mut scribe = three_segments(29);
+        scribe.roll(&[b"ten"]);
+        scribe.append(&[b"eleven"]);
+        if named {
+            scribe.name_for_good();
+        }
+        let file = scribe.tail.name();
+        scribe.disk.overwrite(&file, 0, &[0; HEADER_BLOCK_BYTES]);
+        assert_eq!(rot(&refused(&scribe.disk)), (&*file, 10, 10));
+    }
+    let scribe = three_segments(29);
+    scribe.disk.flip_bit(&name(5), 60, 0);
+    assert_eq!(rot(&refused(&scribe.disk)), (&*name(5), 5, 7));
+}
+
+#[test]
+fn a_lost_footer_is_written_again_and_rot_under_it_is_found() {
+    let scribe = three_segments(30);
+    let whole = scribe.disk.snapshot();
+    scribe.disk.overwrite(&name(1), SEGMENT_BYTES - BLOCK, &[0; BLOCK_BYTES]);
+    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
+    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
+    let footer = Footer::decode(&scribe.disk.durable_contents(&name(1))[(SEGMENT_BYTES - BLOCK) as usize..]);
+    assert_eq!(footer.unwrap().last_lsn, Lsn::new(4), "it is sealed");
+    scribe.disk.restore(&whole);
+    scribe.disk.truncate_file(&name(1), SEGMENT_BYTES - 3 * BLOCK);
+    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)), "a cut through the footer only");
+    scribe.disk.restore(&whole);
+    scribe.disk.truncate_file(&name(1), 2 * BLOCK);
+    assert_eq!(hole(&refused(&scribe.disk)), (&*name(1), 4, 4));
+}
+
+#[test]
+fn a_damaged_index_is_made_again() {
+    let scribe = three_segments(31);
+    scribe.disk.flip_bit(&name(1), SEGMENT_BYTES - 2 * BLOCK + 1, 1);
+    scribe.disk.flip_bit(&name(5), SEGMENT_BYTES - 2 * BLOCK + 1, 1);
+    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
+    scribe.disk.delete(&name(8));
+    let recovered = recover(&scribe.disk, WANTED).unwrap();
+    assert_eq!(recovered.next_lsn, Lsn::new(8), "also of the newest segment");
+    assert_eq!(Shelf::of(&scribe.disk, recovered).records().unwrap(), scribe.up_to(Lsn::new(7)));
+}
+
+#[test]
+fn rot_in_a_sealed_segment_is_found_when_it_is_read() {
+    let scribe = three_segments(32);
+    scribe.disk.flip_bit(&name(5), BLOCK + 100, 1);
+    let recovered = recover(&scribe.disk, WANTED).unwrap();
+    let error = Shelf::of(&scribe.disk, recovered).records().unwrap_err();
+    assert_eq!(rot(&error), (&*name(5), 5, 5));
+}
+
+#[test]
+fn what_lies_below_the_trim_point_is_recycled_and_missed_by_nobody() {
+    let mut scribe = three_segments(33);
+    scribe.superblock.update(Copies::Both, |superblock| superblock.first_lsn = Lsn::new(6)).unwrap();
+    // The recycler was at it when the power failed.
+    scribe.disk.overwrite(&name(1), 0, &[0; HEADER_BLOCK_BYTES]);
+    let recovered = recover(&scribe.disk, WANTED).unwrap();
+    assert_eq!(recovered.to_recycle, [(name(1), SEGMENT_BYTES)]);
+    let kept = scribe.up_to(Lsn::new(9)).split_off(5);
+    assert_eq!(Shelf::of(&scribe.disk, recovered).records().unwrap(), kept);
+    scribe.disk.delete(&name(1));
+    assert_eq!(read_all(&scribe.disk).unwrap(), kept);
+    scribe.disk.delete(&name(5));
+    assert_eq!(hole(&refused(&scribe.disk)), (&*name(6), 6, 7));
+}
+
+#[test]
+fn a_log_that_was_trimmed_to_its_end_goes_on() {
+    let mut scribe = three_segments(34);
+    scribe.superblock.update(Copies::Both, |superblock| superblock.first_lsn = Lsn::new(10)).unwrap();
+    let recovered = recover(&scribe.disk, WANTED).unwrap();
+    assert_eq!((recovered.to_recycle.len(), recovered.next_lsn), (2, Lsn::new(10)));
+    drop(recovered);
+    let mut scribe = Scribe::reopen(&scribe.disk, Default::default());
+    scribe.append(&[b"ten"]);
+    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(10)));
+}
+
+#[test]
+fn what_was_being_prepared_is_removed_and_spares_of_another_size_too() {
+    let scribe = three_segments(35);
+    drop(make_spare(&scribe.disk, 50));
+    drop(make_spare(&scribe.disk, 51));
+    scribe.disk.truncate_file(&spare_name(51), SEGMENT_BYTES / 2);
+    scribe.disk.create(&format!("{}.tmp", spare_name(52))).unwrap();
+    scribe.disk.create("mine.tmp").unwrap();
+    let recovered = recover(&scribe.disk, WANTED).unwrap();
+    assert_eq!(recovered.spares.iter().map(|spare| spare.number).collect::<Vec<_>>(), [50]);
+    let names = scribe.disk.list().unwrap();
+    assert!(!names.iter().any(|name| name.ends_with("51.seg") || name.ends_with(".seg.tmp")));
+    assert!(names.contains(&"mine.tmp".to_owned()), "what is not the log's is left alone");
+}
+
+#[test]
+fn reading_only_changes_nothing_in_any_of_these_states() {
+    let mut scribe = three_segments(36);
+    scribe.roll(&[b"ten"]);
+    let torn = scribe.group(&[&[1; 600]], true);
+    scribe.write(&half(&torn));
+    scribe.disk.create(&format!("{}.tmp", spare_name(52))).unwrap();
+    let before = contents(&scribe.disk);
+    let beheld = behold(&scribe.disk).unwrap();
+    assert_eq!(beheld.durable, Lsn::new(10));
+    assert_eq!(Shelf::beheld(&scribe.disk, beheld).records().unwrap(), scribe.up_to(Lsn::new(10)));
+    assert_eq!(contents(&scribe.disk), before);
+}
+
+#[test]
+fn a_reader_that_may_not_sync_sees_what_the_writer_vouches_for() {
+    let scribe = three_segments(37);
+    scribe.disk.fail(Fail::nth(Operation::Sync, 1, Fault::Io));
+    let beheld = behold(&scribe.disk).unwrap();
+    assert_eq!(beheld.durable, Lsn::new(8));
+    assert_eq!(Shelf::beheld(&scribe.disk, beheld).records().unwrap(), scribe.up_to(Lsn::new(8)));
+}
+
+#[test]
+fn what_only_the_page_cache_has_is_durable_before_it_is_shown() {
+    let mut scribe = three_segments(38);
+    let ten = scribe.group(&[b"ten"], true);
+    scribe.write(&ten);
+    let eleven = scribe.group(&[b"eleven"], false);
+    scribe.write(&eleven);
+    // The program crashed, the machine did not.
+    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(11)));
+    let left = scribe.disk.crash(CrashPolicy::LOSE_ALL);
+    assert_eq!(read_all(&left).unwrap(), scribe.up_to(Lsn::new(11)));
+}
+
+#[test]
+fn what_a_failed_sync_left_in_the_page_cache_is_durable_before_it_is_shown() {
+    let mut scribe = three_segments(39);
+    let (_, ten) = scribe.begin(&[b"ten"]);
+    let mut bytes = vec![0; HEADER_BLOCK_BYTES];
+    scribe.tail.header().encode_into(&mut bytes);
+    bytes.extend_from_slice(&ten.bytes);
+    scribe.tail.file().write_at(&bytes, 0).unwrap();
+    scribe.disk.fail(Fail::nth(Operation::Sync, 1, Fault::LoseChanges));
+    scribe.tail.file().sync().unwrap_err();
+    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(10)));
+    let left = scribe.disk.crash(CrashPolicy::LOSE_ALL);
+    assert_eq!(read_all(&left).unwrap(), scribe.up_to(Lsn::new(10)));
+}
+
+/// A state with something of everything to do: a torn tail in a spare, segments without footers, a stale
+/// spare, an unfinished file, a trim that was not followed by recycling.
+fn much_to_do(seed: u64) -> Scribe {
+    let mut scribe = three_segments(seed);
+    scribe.superblock.update(Copies::Both, |superblock| superblock.first_lsn = Lsn::new(6)).unwrap();
+    scribe.roll(&[b"ten"]);
+    let ten = scribe.tail.name();
+    scribe.roll(&[b"eleven"]);
+    scribe.append(&[b"twelve"]);
+    let torn = scribe.group(&[&[1; 600]], true);
+    scribe.write(&half(&torn));
+    let later = scribe.group(&[b"later"], false);
+    scribe.write(&later);
+    scribe.disk.copy_from(&scribe.disk.clone(), &ten, &spare_name(70));
+    scribe.disk.create(&format!("{}.tmp", spare_name(71))).unwrap();
+    scribe
+}
+
+#[test]
+fn recovery_survives_a_crash_at_every_operation() {
+    let expected = much_to_do(40).up_to(Lsn::new(12)).split_off(5);
+    for more in 0.. {
+        let scribe = much_to_do(40);
+        scribe.disk.crash_after(more);
+        let done = recover(&scribe.disk, WANTED).is_ok();
+        let policies = (0..6).map(|seed| CrashPolicy::seeded(seed + 10 * more));
+        for policy in policies.chain([CrashPolicy::LOSE_ALL, CrashPolicy::KEEP_ALL]) {
+            let left = scribe.disk.crash(policy);
+            let story = || format!("{policy:?}\n{}", left.trace());
+            assert_eq!(
+                behold_all(&left).unwrap_or_else(|e| panic!("{e} {}", story())),
+                expected,
+                "{}",
+                story()
+            );
+            assert_eq!(
+                read_all(&left).unwrap_or_else(|e| panic!("{e} {}", story())),
+                expected,
+                "{}",
+                story()
+            );
+            assert_eq!(read_all(&left).unwrap(), expected, "again {}", story());
+        }
+        if done {
+            assert!(more > 10, "there was much to do");
+            return;
+        }
+    }
+}
+
+#[test]
+fn recovery_tells_every_error_of_the_disk_and_works_afterwards() {
+    use Operation::*;
+    let expected = much_to_do(41).up_to(Lsn::new(12)).split_off(5);
+    for operation in [List, Open, Read, Write, Sync, SyncDir, Rename, Remove] {
+        for nth in 1.. {
+            let scribe = much_to_do(41);
+            scribe.disk.fail(Fail::nth(operation, nth, Fault::Io));
+            let failed = recover(&scribe.disk, WANTED);
+            let is_ok = failed.is_ok();
+            if let Err(error) = failed {
+                assert!(matches!(error, Error::Io { .. }), "{operation:?} {nth}: {error}");
+            }
+            scribe.disk.heal();
+            let left = scribe.disk.crash(CrashPolicy::seeded(nth));
+            assert_eq!(read_all(&left).unwrap(), expected, "{operation:?} {nth}");
+            assert_eq!(read_all(&scribe.disk).unwrap(), expected, "{operation:?} {nth}");
+            if is_ok {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_as_such_and_recovery_goes_on_when_there_is_space() {
+    let mut scribe = three_segments(42);
+    scribe.append(&[b"ten"]);
+    scribe.disk.truncate_file(&name(8), scribe.end);
+    scribe.disk.fail(Fail::nth(Operation::Allocate, 1, Fault::NoSpace));
+    assert!(matches!(recover(&scribe.disk, WANTED), Err(Error::NoSpace)));
+    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(10)));
+}
+
+#[test]
+fn every_bit_of_a_small_log_is_either_harmless_or_found() {
+    let mut scribe = three_segments(43);
+    scribe.idle();
+    let expected = scribe.up_to(Lsn::new(9));
+    let whole = scribe.disk.snapshot();
+    let first = contents(&scribe.disk);
+    for (file, bytes) in first.iter().filter(|(file, _)| *file != "LOCK") {
+        // Zeros make up most of it; a byte here and there stands for all.
+        let places = (0..bytes.len()).filter(|&at| bytes[at] != 0 || at % 509 == 0);
+        for at in places {
+            scribe.disk.restore(&whole);
+            scribe.disk.flip_bit(file, at as u64, (at % 8) as u8);
+            match read_all(&scribe.disk) {
+                Ok(records) => assert_eq!(records, expected, "{file} {at}"),
+                Err(Error::Rot { .. } | Error::Hole { .. } | Error::ForeignFile { .. }) => {}
+                Err(error) => panic!("{file} {at}: {error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_newer_version_is_refused_as_such() {
+    let scribe = three_segments(44);
+    for (file, at) in [("superblock".to_owned(), 0), (name(5), 0), (name(5), SEGMENT_BYTES - BLOCK)] {
+        let whole = scribe.disk.snapshot();
+        let start = at as usize;
+        let mut block = scribe.disk.contents(&file)[start..start + BLOCK_BYTES].to_vec();
+        block[8..12].copy_from_slice(&2_u32.to_le_bytes());
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&block[..12]);
+        hasher.update(&block[16..]);
+        block[12..16].copy_from_slice(&hasher.finalize().to_le_bytes());
+        scribe.disk.overwrite(&file, at, &block);
+        assert!(
+            matches!(refused(&scribe.disk), Error::NewerVersion { found: 2, supported: 1 }),
+            "{file} {at}"
+        );
+        scribe.disk.restore(&whole);
+    }
+}
+
+#[test]
+fn a_truncation_whose_footer_was_lost_is_known_by_the_segment_that_follows() {
+    // Cut after 2: the segment is sealed again inside its first group, and the next one begins with 3.
+    let mut scribe = Scribe::new(45);
+    scribe.append(&[b"one", b"two", b"three"]);
+    scribe.append(&[b"four"]);
+    let before = std::sync::Arc::clone(&scribe.tail);
+    segment::seal(&before, 1).unwrap();
+    let old_footer = scribe.disk.contents(&name(1))[(SEGMENT_BYTES - BLOCK) as usize..].to_vec();
+    let scan = crate::format::rescan_sealed(&scribe.disk.contents(&name(1)), before.header(), Lsn::new(2));
+    let cut = crate::segment::Extent::of_scan(&scan);
+    assert_eq!(cut.last, Lsn::new(2));
+    let sealed = segment::seal_extent(&**before.file(), before.header(), &cut, 2).unwrap();
+    let recovered = recover(&scribe.disk, WANTED).unwrap();
+    assert_eq!((recovered.next_lsn, recovered.begin.previous_digest), (Lsn::new(3), sealed.digest()));
+    begin_first(&scribe.disk, make_spare(&scribe.disk, 9), &recovered.begin).unwrap();
+    drop(recovered);
+    let expected = scribe.up_to(Lsn::new(2));
+    assert_eq!(read_all(&scribe.disk).unwrap(), expected);
+    // The footer of the time before comes back: its sync had failed.
+    scribe.disk.overwrite(&name(1), SEGMENT_BYTES - BLOCK, &old_footer);
+    assert_eq!(behold_all(&scribe.disk).unwrap(), expected);
+    assert_eq!(read_all(&scribe.disk).unwrap(), expected);
+}
+
+#[test]
+fn a_superblock_is_written_in_turn_and_a_torn_one_costs_only_the_change() {
+    let mut scribe = three_segments(46);
+    let before = scribe.superblock.current().clone();
+    scribe.disk.crash_after(0);
+    let update = scribe.superblock.update(Copies::One, |superblock| superblock.durable = Lsn::new(9));
+    assert!(update.is_err());
+    assert_eq!(*scribe.superblock.current(), before, "what is known is what is durable");
+    for seed in 0..50 {
+        let left = scribe.disk.crash(CrashPolicy::seeded(seed));
+        let found = SuperblockFile::read(&left).unwrap().unwrap().superblock;
+        assert!(found == before || found.durable == Lsn::new(9));
+    }
+}
+
+#[test]
+fn tiny_segments_by_the_thousand_keep_no_file_open() {
+    // 3,000 stand for 100,000: three times the usual limit of open files, had each one kept its own.
+    let dir = tempfile::tempdir().unwrap();
+    let disk = crate::disk::RealDisk::open(dir.path()).unwrap();
+    let count = 3_000;
+    write_tiny_segments(&disk, count);
+    let before = std::fs::read_dir("/proc/self/fd").map(Iterator::count).unwrap_or(0);
+    let recovered = recover(&disk, WANTED).unwrap();
+    assert_eq!(recovered.segments.sealed.len() as u64, count - 1);
+    let after = std::fs::read_dir("/proc/self/fd").map(Iterator::count).unwrap_or(0);
+    assert!(after <= before + 100, "{before} files were open before, {after} after");
+    let file = disk.open(&segment_name(Lsn::FIRST), Access::Read).unwrap();
+    assert_eq!(file.bytes().unwrap(), crate::format::SEGMENT_BYTES_MIN);
+}

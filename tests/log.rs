@@ -1,0 +1,144 @@
+//! The log over real files: what is appended is read back, also after a reopen.
+
+use annals::{Durability, Error, Log, LogOptions, Lsn, WriteMethod};
+
+fn options(dir: &tempfile::TempDir) -> LogOptions {
+    LogOptions::new(dir.path().join("log")).segment_bytes(256 << 10)
+}
+
+fn all(log: &Log) -> Vec<(u64, Vec<u8>)> {
+    let mut cursor = log.cursor(..).unwrap();
+    let mut records = Vec::new();
+    while let Some(record) = cursor.next().unwrap() {
+        records.push((record.lsn().get(), record.to_vec()));
+    }
+    records
+}
+
+fn fill(log: &Log, records: u64) -> Vec<(u64, Vec<u8>)> {
+    let first = log.last_lsn().next().get();
+    let expected: Vec<_> = (first..first + records)
+        .map(|lsn| (lsn, format!("record {lsn} {}", "x".repeat((lsn * 37 % 900) as usize)).into_bytes()))
+        .collect();
+    let tickets: Vec<_> = expected.iter().map(|(_, bytes)| log.append(bytes).unwrap()).collect();
+    for (ticket, (lsn, _)) in tickets.into_iter().zip(&expected) {
+        assert_eq!(ticket.wait().unwrap().lsn(), Lsn::new(*lsn));
+    }
+    expected
+}
+
+#[test]
+fn every_write_method_gives_back_what_was_appended_across_segments_and_reopens() {
+    for method in WriteMethod::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let log = options(&dir).write_method(method).open().unwrap();
+        let mut expected = fill(&log, 2000);
+        assert_eq!(all(&log), expected, "{method}");
+        log.close().unwrap();
+        for _ in 0..2 {
+            let log = options(&dir).open().unwrap();
+            assert_eq!(log.write_method(), method);
+            assert_eq!(all(&log), expected, "{method}");
+            expected.extend(fill(&log, 500));
+            assert_eq!(all(&log), expected, "{method}");
+            drop(log);
+        }
+    }
+}
+
+#[test]
+fn a_batch_has_consecutive_lsns_and_each_of_its_records_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = options(&dir).open().unwrap();
+    log.append_durable(b"before").unwrap();
+    let receipt = log.append_batch(&["one", "", "three"]).unwrap().wait().unwrap();
+    assert_eq!((receipt.lsn(), receipt.last_lsn()), (Lsn::new(2), Lsn::new(4)));
+    assert_eq!(&*log.read(Lsn::new(3)).unwrap(), b"");
+    assert_eq!(&*log.read(Lsn::new(4)).unwrap(), b"three");
+    assert!(matches!(log.read(Lsn::new(5)), Err(Error::BeyondEnd { .. })));
+    assert!(matches!(log.append_batch::<&[u8]>(&[]), Err(Error::EmptyBatch)));
+}
+
+#[test]
+fn a_record_larger_than_a_segment_gets_one_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = options(&dir).record_bytes_max(3 << 20).open().unwrap();
+    let mut expected = fill(&log, 10);
+    let large = vec![0xA5; 3 << 20];
+    assert_eq!(log.append_durable(&large).unwrap().lsn(), Lsn::new(11));
+    expected.push((11, large.clone()));
+    expected.extend(fill(&log, 10));
+    assert!(matches!(log.append(&vec![0; (3 << 20) + 1]), Err(Error::RecordTooLarge { .. })));
+    assert_eq!(all(&log), expected);
+    log.close().unwrap();
+    let log = options(&dir).open().unwrap();
+    assert_eq!(all(&log), expected);
+}
+
+#[test]
+fn buffered_appends_are_durable_after_a_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = options(&dir).open().unwrap();
+    let ticket = log.append_with(b"soon", Durability::Buffered).unwrap();
+    assert_eq!(ticket.wait().unwrap().durability(), Durability::Buffered);
+    assert_eq!(log.sync().unwrap(), Lsn::FIRST);
+    assert_eq!(&*log.read(Lsn::FIRST).unwrap(), b"soon");
+}
+
+#[test]
+fn a_trim_takes_whole_segments_and_survives_a_reopen() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = options(&dir).open().unwrap();
+    let expected = fill(&log, 3000);
+    log.trim(Lsn::new(2001)).unwrap();
+    assert_eq!(log.first_lsn(), Lsn::new(2001));
+    assert!(matches!(log.read(Lsn::new(2000)), Err(Error::Trimmed { .. })));
+    assert_eq!(all(&log), expected[2000..]);
+    log.close().unwrap();
+    let log = options(&dir).open().unwrap();
+    assert_eq!(all(&log), expected[2000..]);
+    let files = std::fs::read_dir(dir.path().join("log")).unwrap().count();
+    assert!(files < 16, "{files} files are left");
+}
+
+#[test]
+fn a_truncation_forgets_the_newest_and_the_log_goes_on_there() {
+    for keep in [0, 1, 700, 1999, 2000] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = options(&dir).open().unwrap();
+        let mut expected = fill(&log, 2000);
+        log.truncate(Lsn::new(keep)).unwrap();
+        expected.truncate(keep as usize);
+        assert_eq!(log.last_lsn(), Lsn::new(keep));
+        assert_eq!(all(&log), expected);
+        expected.extend(fill(&log, 100));
+        assert_eq!(all(&log), expected);
+        log.close().unwrap();
+        let log = options(&dir).open().unwrap();
+        assert_eq!(all(&log), expected, "after a reopen, cut at {keep}");
+    }
+}
+
+#[test]
+fn a_second_writer_is_told_who_has_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = options(&dir).open().unwrap();
+    let refused = options(&dir).open().unwrap_err();
+    assert!(matches!(refused, Error::InUse { owner: Some(owner) } if owner == std::process::id()));
+    log.close().unwrap();
+    options(&dir).open().unwrap();
+}
+
+#[test]
+fn a_mark_is_given_back_after_a_reopen() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = options(&dir).open().unwrap();
+    assert!(log.mark().is_none());
+    fill(&log, 5);
+    log.set_mark(Lsn::new(4), b"snapshot-4").unwrap();
+    assert!(matches!(log.set_mark(Lsn::new(6), b""), Err(Error::BeyondEnd { .. })));
+    drop(log);
+    let log = options(&dir).open().unwrap();
+    let mark = log.mark().unwrap();
+    assert_eq!((mark.lsn, &*mark.bytes), (Lsn::new(4), &b"snapshot-4"[..]));
+}
