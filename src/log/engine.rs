@@ -27,6 +27,10 @@ use crate::types::Lsn;
 /// Below it the disk writes two small groups hardly faster than one, and the second costs wake-ups.
 pub(crate) const PARALLEL_BYTES: usize = 128 << 10;
 
+/// Producers that a flush waits for at most, and for how long: a fraction of what a flush takes.
+const GATHERED_MAX: u64 = 16;
+const GATHER_TIME: Duration = Duration::from_micros(40);
+
 /// Why a log takes no more appends.
 const RUNNING: usize = 0;
 /// No more appends; what was appended is flushed.
@@ -440,15 +444,18 @@ impl Engine {
         }
     }
 
-    /// Gives the producers that a flush has just served the chance to come back into the next group.
+    /// Lets a few producers that a flush has just served come back into the next group.
+    ///
+    /// The disk takes longer for two small groups than they take to come back. Many producers are better left
+    /// alone: while one group is flushed, the chain of wake-ups fills the next.
     fn gather(&self, served: u64) {
-        let mut before = 0;
-        for _ in 0..16 {
-            let gathered = self.open_buffer().gathered().map_or(u64::MAX, |claimed| u64::from(claimed.records));
-            if gathered >= served || (gathered > 0 && gathered == before) {
-                return;
-            }
-            before = gathered;
+        let gathered = || self.open_buffer().gathered().map_or(u64::MAX, |open| u64::from(open.records));
+        let expected = served.saturating_add(gathered());
+        if expected > GATHERED_MAX {
+            return;
+        }
+        let begun = Instant::now();
+        while gathered() < expected && begun.elapsed() < GATHER_TIME {
             std::thread::yield_now();
         }
     }

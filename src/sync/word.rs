@@ -48,10 +48,10 @@ impl Word {
         self.gate.sleep(|| self.value.load(super::atomic::Ordering::Acquire) == expected, timeout);
     }
 
-    /// Wakes those that sleep on the word: all of them, which `threads` allows as early returns.
+    /// Wakes up to `threads` of those that sleep on the word; more than one may mean all of them.
     #[cfg(any(loom, not(target_os = "linux")))]
-    pub(crate) fn wake(&self, _threads: u32) {
-        self.gate.wake();
+    pub(crate) fn wake(&self, threads: u32) {
+        self.gate.wake(threads == 1);
     }
 }
 
@@ -77,9 +77,13 @@ mod gate {
             }
         }
 
-        pub(crate) fn wake(&self) {
+        pub(crate) fn wake(&self, one: bool) {
             drop(self.mutex.lock());
-            self.changed.notify_all();
+            if one {
+                self.changed.notify_one();
+            } else {
+                self.changed.notify_all();
+            }
         }
     }
 }
@@ -102,9 +106,13 @@ mod gate {
             }
         }
 
-        pub(crate) fn wake(&self) {
+        pub(crate) fn wake(&self, one: bool) {
             drop(self.mutex.lock().expect("no thread panics in a model"));
-            self.changed.notify_all();
+            if one {
+                self.changed.notify_one();
+            } else {
+                self.changed.notify_all();
+            }
         }
     }
 }
