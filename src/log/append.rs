@@ -151,12 +151,7 @@ impl Engine {
     }
 
     /// Waits for room, or says why not.
-    fn hold(
-        &self,
-        commit: &mut MutexGuard<'_, Commit>,
-        no_room: NoRoom,
-        when_full: WhenFull,
-    ) -> Result<()> {
+    fn hold(&self, commit: &mut MutexGuard<'_, Commit>, no_room: NoRoom, when_full: WhenFull) -> Result<()> {
         // Acquire: pairs with the Release of the preparing thread.
         if no_room == NoRoom::Segments && self.out_of_space.load(Ordering::Acquire) {
             return Err(Error::NoSpace);
@@ -172,7 +167,7 @@ impl Engine {
 }
 
 /// Fills a claim and hands it over. Copy and checksum happen here, in the producer's thread.
-fn fill(mut claim: Claim<'_>, filler: &impl Filler) -> Appended {
+pub(crate) fn fill(mut claim: Claim<'_>, filler: &impl Filler) -> Appended {
     let stamp = Stamp { lsn: claim.first_lsn(), epoch: claim.epoch() };
     let appended =
         Appended { first: stamp.lsn, records: filler.records(), epoch: stamp.epoch, seq: claim.seq() };

@@ -6,6 +6,8 @@
 //! (`engine.rs`).
 
 mod append;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod commit;
 mod cursor;
 mod engine;

@@ -196,8 +196,12 @@ impl Threads {
     fn spawn(engine: &Arc<Engine>) -> Result<Threads> {
         let threads = Threads(Mutex::new(Vec::new()));
         let depth = engine.store.options.depth;
-        let flushers = (0..depth).map(|index| (format!("annals-flush-{index}"), Engine::run_flusher as fn(&Engine)));
-        let others = [("annals-prepare".to_string(), prepare::run as fn(&Engine)), ("annals-keep".to_string(), keep::run)];
+        let flushers =
+            (0..depth).map(|index| (format!("annals-flush-{index}"), Engine::run_flusher as fn(&Engine)));
+        let others = [
+            ("annals-prepare".to_string(), prepare::run as fn(&Engine)),
+            ("annals-keep".to_string(), keep::run),
+        ];
         for (name, run) in flushers.chain(others) {
             let theirs = Arc::clone(engine);
             let spawned = thread::Builder::new().name(name).spawn(move || run(&theirs));
