@@ -231,3 +231,6 @@ impl TailCursor {
         RecordRef::new(view.pinned(), spot)
     }
 }
+
+#[cfg(test)]
+mod tests;

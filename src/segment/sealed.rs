@@ -199,10 +199,10 @@ impl Sealed {
 
     /// The tables as the footer has them; made again from the frames where those do not check.
     fn tables(&self, file: &dyn File, map: &Map) -> Result<Tables> {
-        if let Some((footer, tables)) = read_footer(file, &self.name(), &self.header)? {
-            if footer.end == self.end && footer.last_lsn == self.last {
-                return Ok(tables);
-            }
+        let footer = read_footer(file, &self.name(), &self.header)?;
+        let is_own = |footer: &Footer| footer.end == self.end && footer.last_lsn == self.last;
+        if let Some((_, tables)) = footer.filter(|(footer, _)| is_own(footer)) {
+            return Ok(tables);
         }
         let scan = format::rescan_sealed(map.bytes(0..self.end), &self.header, self.last);
         match scan.verdict {
@@ -401,9 +401,7 @@ pub(crate) fn read_footer(
     let bytes = file.read_at(&mut region, header.data_end());
     let bytes = bytes.map_err(|source| Error::io("read", name, source))?;
     match FooterView::parse(&region[..bytes - bytes % BLOCK_BYTES]) {
-        Ok(view) if view.footer().is_of(header) => {
-            Ok(Some((*view.footer(), view.to_tables())))
-        }
+        Ok(view) if view.footer().is_of(header) => Ok(Some((*view.footer(), view.to_tables()))),
         Err(BadBlock::Newer { found }) => Err(Error::NewerVersion { found, supported: format::VERSION }),
         _ => Ok(None),
     }

@@ -226,7 +226,9 @@ fn a_missing_segment_is_a_hole_with_its_name() {
 fn a_log_without_any_segment_is_a_hole_once_it_had_records() {
     let mut scribe = three_segments(14);
     scribe.idle();
-    [1, 5, 8].map(|first| scribe.disk.delete(&name(first)));
+    for first in [1, 5, 8] {
+        scribe.disk.delete(&name(first));
+    }
     assert_eq!(hole(&refused(&scribe.disk)), (&*name(1), 1, 9));
 }
 
@@ -302,7 +304,9 @@ fn either_slot_of_the_superblock_can_be_lost_and_not_both() {
         assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
     }
     let scribe = three_segments(22);
-    [0, SLOT_BYTES].map(|at| scribe.disk.flip_bit("superblock", at as u64 + 20, 1));
+    for at in [0, SLOT_BYTES] {
+        scribe.disk.flip_bit("superblock", at as u64 + 20, 1);
+    }
     assert!(matches!(refused(&scribe.disk), Error::SuperblockDamaged));
     scribe.disk.overwrite("superblock", 0, &[0; SUPERBLOCK_BYTES]);
     assert!(matches!(refused(&scribe.disk), Error::SuperblockDamaged));
