@@ -14,5 +14,5 @@ mod sync;
 mod types;
 
 pub use error::{Error, Result};
-pub use log::{Cursor, Durability, Log, LogOptions, Mark, Receipt, Record, RecordRef, Records, Stats, TailCursor, Ticket, Watermarks, ZeroFill};
+pub use log::{Cursor, Durability, Log, LogOptions, Mark, ReadOnlyLog, Receipt, Record, RecordRef, Records, Stats, TailCursor, Ticket, Watermarks, ZeroFill};
 pub use types::{Epoch, LogId, Lsn, ReplicaId, SegmentId, WriteMethod};

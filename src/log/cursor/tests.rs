@@ -322,10 +322,16 @@ fn readers_race_with_a_log_that_rolls_and_is_trimmed() {
                     }
                     expected += 1;
                 }
-                Err(Error::Trimmed { first, .. }) => {
-                    expected = first.get();
-                    tail = TailCursor::new(Arc::clone(&shelf) as Arc<dyn Source>, first).unwrap();
-                }
+                Err(Error::Trimmed { mut first, .. }) => loop {
+                    match TailCursor::new(Arc::clone(&shelf) as Arc<dyn Source>, first) {
+                        Ok(begun) => {
+                            (expected, tail) = (first.get(), begun);
+                            break;
+                        }
+                        Err(Error::Trimmed { first: later, .. }) => first = later,
+                        Err(error) => panic!("{error}"),
+                    }
+                },
                 Err(error) => panic!("{error}"),
             }
         }
