@@ -18,7 +18,7 @@ pub use error::{Error, Result};
 #[doc(hidden)]
 pub use log::bench;
 pub use log::{
-    Cursor, Durability, Log, LogOptions, Mark, Receipt, Record, RecordRef, Records, Stats, TailCursor,
-    Ticket, Watermarks, ZeroFill,
+    Cursor, Durability, Log, LogOptions, Mark, ReadOnlyLog, Receipt, Record, RecordRef, Records, Stats,
+    TailCursor, Ticket, Watermarks, ZeroFill,
 };
 pub use types::{Epoch, LogId, Lsn, ReplicaId, SegmentId, WriteMethod};

@@ -42,7 +42,10 @@ impl Claims {
         loop {
             let open = self.open.load(std::sync::atomic::Ordering::Relaxed);
             match self.buffers[open].claim(bytes, 1) {
-                Ok(claim) => return drop(fill(claim, &Single(record))),
+                Ok(claim) => {
+                    fill(claim, &Single(record));
+                    return;
+                }
                 Err(_) => self.take_turns(bytes),
             }
         }

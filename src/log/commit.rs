@@ -196,10 +196,6 @@ impl Commit {
         self.end
     }
 
-    pub(crate) fn flights(&self) -> usize {
-        self.flights.len()
-    }
-
     pub(crate) fn spares(&self) -> usize {
         self.spares.len()
     }
@@ -231,11 +227,6 @@ impl Commit {
 
     pub(crate) fn take_spare(&mut self) -> Option<Spare> {
         self.spares.pop_front()
-    }
-
-    /// Whether anything waits for a flush to start.
-    pub(crate) fn has_work(&self) -> bool {
-        !self.queue.is_empty() || self.has_gathered()
     }
 
     /// Whether a flush beside others is worth its start: a whole group waits, or `bytes` have gathered.

@@ -116,8 +116,12 @@ impl Cursor {
             }
             let view = match &mut self.view {
                 Some(view) => view,
-                // It is not empty: it is entered at the record.
-                None => self.view.insert(self.source.segments().view(self.next)?),
+                None => match self.source.segments().view(self.next) {
+                    Ok(view) => self.view.insert(view),
+                    // It looked for what a truncation was just taking away.
+                    Err(_) if self.source.segments().cuts() != self.cuts => continue,
+                    Err(error) => return Err(error),
+                },
             };
             match view.step(self.next)? {
                 Step::Record(spot) => {
@@ -231,3 +235,6 @@ impl TailCursor {
         RecordRef::new(view.pinned(), spot)
     }
 }
+
+#[cfg(test)]
+mod tests;

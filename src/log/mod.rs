@@ -17,6 +17,7 @@ mod observe;
 mod open;
 mod options;
 mod prepare;
+mod read_only;
 mod record;
 mod recover;
 mod segments;
@@ -43,6 +44,7 @@ use open::Shared;
 
 pub use cursor::{Cursor, Records, TailCursor};
 pub use options::{LogOptions, ZeroFill};
+pub use read_only::ReadOnlyLog;
 pub use record::{Record, RecordRef};
 pub use stats::Stats;
 pub use ticket::{Durability, Receipt, Ticket};

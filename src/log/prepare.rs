@@ -121,10 +121,9 @@ fn recycled(store: &Store, segment_bytes: u64) -> Result<Option<Spare>> {
         files.io("sync", &name, file.sync())?;
         // Other processes may read the segment that this becomes.
         files.io("lock", &name, file.try_lock(false))?;
-        let number = files.next_spare_number();
-        let spare = spare_name(number);
+        let spare = spare_name(files.next_spare_number());
         files.rename(&name, &spare)?;
-        return finish(files, file, (number, spare), segment_bytes).map(Some);
+        return finish(files, file, spare, segment_bytes).map(Some);
     }
     Ok(None)
 }
@@ -139,8 +138,7 @@ pub(crate) fn make_spare(
     zeros: bool,
     pace: Pace<'_>,
 ) -> Result<Option<Spare>> {
-    let number = files.next_spare_number();
-    let spare = spare_name(number);
+    let spare = spare_name(files.next_spare_number());
     let unfinished = format!("{spare}.tmp");
     let file = files.io("create", &unfinished, files.disk.create(&unfinished))?;
     let filled = fill(files, &*file, &unfinished, segment_bytes, zeros, pace);
@@ -152,19 +150,14 @@ pub(crate) fn make_spare(
     }
     files.io("lock", &unfinished, file.try_lock(false))?;
     files.rename(&unfinished, &spare)?;
-    finish(files, file, (number, spare), segment_bytes).map(Some)
+    finish(files, file, spare, segment_bytes).map(Some)
 }
 
-fn finish(
-    files: &Files,
-    file: Arc<dyn File>,
-    (number, name): (u64, String),
-    segment_bytes: u64,
-) -> Result<Spare> {
+fn finish(files: &Files, file: Arc<dyn File>, name: String, segment_bytes: u64) -> Result<Spare> {
     files.sync_dir()?;
     let writer = files.io("open", &name, file.writer(files.write_method))?;
     let incarnation = Incarnation::new(files.disk.entropy());
-    Ok(Spare { number, name: name.into(), file, writer, incarnation, segment_bytes })
+    Ok(Spare { name: name.into(), file, writer, incarnation, segment_bytes })
 }
 
 /// Reserves the file's blocks and makes them durable; `false` if `pace` ended it.

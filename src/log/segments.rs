@@ -72,17 +72,6 @@ impl Segments {
         self.list.read().iter().cloned().collect()
     }
 
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.list.read().len()
-    }
-
-    /// The oldest segment, and whether it is the only one.
-    pub(crate) fn oldest(&self) -> Option<(Segment, bool)> {
-        let list = self.list.read();
-        list.front().map(|oldest| (oldest.clone(), list.len() == 1))
-    }
-
     /// Bytes of all their files.
     pub(crate) fn bytes(&self) -> u64 {
         self.list.read().iter().map(|segment| segment.header().segment_bytes).sum()
@@ -178,12 +167,12 @@ impl Segments {
         trimmed()?;
         let missing =
             || Error::Hole { file: crate::segment::segment_name(lsn).into(), first: lsn, last: lsn };
-        let segment = self.find(lsn).ok_or_else(missing)?;
-        let viewed = segment.view(&self.cache, self.verify_reads).and_then(|mut view| {
+        let viewed = self.find(lsn).ok_or_else(missing).and_then(|segment| {
+            let mut view = segment.view(&self.cache, self.verify_reads)?;
             view.seek(lsn)?;
             Ok(view)
         });
-        // Its file may have gone meanwhile.
+        // The segment may have gone meanwhile, or its file.
         viewed.or_else(|error| trimmed().and(Err(error)))
     }
 
@@ -195,11 +184,20 @@ impl Segments {
         if lsn > durable {
             return Err(Error::BeyondEnd { asked: lsn, last: durable });
         }
-        let mut view = self.view(lsn)?;
-        match view.step(lsn)? {
+        let cuts = self.cuts();
+        let read = self.view(lsn).and_then(|mut view| match view.step(lsn)? {
             Step::Record(spot) => Ok(Some(Record::new(Arc::clone(view.pinned()), spot))),
             Step::EpochStart | Step::End => Ok(None),
+        });
+        match read {
+            // It looked for what a truncation was just taking away.
+            Err(_) if self.cuts() != cuts => Err(Error::BeyondEnd { asked: lsn, last: self.last_lsn() }),
+            read => read,
         }
+    }
+
+    fn last_lsn(&self) -> Lsn {
+        self.list.read().back().map_or(Lsn::ZERO, Segment::last_lsn)
     }
 }
 

@@ -259,7 +259,7 @@ pub(crate) fn try_make_spare(disk: &dyn Disk, number: u64) -> Result<Spare> {
     })();
     let (writer, file) = made.map_err(|source| Error::io("make", &name, source))?;
     let incarnation = Incarnation::new(disk.entropy());
-    Ok(Spare { number, name: name.into(), file, writer, incarnation, segment_bytes: SEGMENT_BYTES })
+    Ok(Spare { name: name.into(), file, writer, incarnation, segment_bytes: SEGMENT_BYTES })
 }
 
 /// The first group of a segment, with one record.

@@ -115,8 +115,9 @@ impl Engine {
             previous_digest: cut.as_ref().map_or(Digest::ZERO, |cut| cut.extent.digest),
         };
         let tail = begin_first(&*self.store.files.disk, spare, &begin)?;
-        self.store.segments.cut(after, sealed, Arc::clone(&tail));
-        self.step_back(after, tail);
+        // The watermark first: whoever notices the cut must not ask the new list for what is gone.
+        self.step_back(after, Arc::clone(&tail));
+        self.store.segments.cut(after, sealed, tail);
         Ok(())
     }
 

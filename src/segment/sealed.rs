@@ -26,7 +26,6 @@ pub(crate) struct Sealed {
     end: u64,
     last: Lsn,
     digest: Digest,
-    groups: u64,
     sealed_at_ms: u64,
     /// What a log that is only read has to remember of a segment without a footer.
     unsealed: Option<Box<Unsealed>>,
@@ -70,7 +69,6 @@ impl Sealed {
             end: footer.end,
             last: footer.last_lsn,
             digest: footer.digest,
-            groups: footer.groups,
             sealed_at_ms: footer.sealed_at_ms,
             unsealed: None,
             opened: Mutex::new(Weak::new()),
@@ -85,7 +83,6 @@ impl Sealed {
             end: extent.end,
             last: extent.last,
             digest: extent.digest,
-            groups: extent.groups,
             sealed_at_ms: 0,
             unsealed: Some(Box::new(Unsealed { name, tables: extent.tables })),
             opened: Mutex::new(Weak::new()),
@@ -113,10 +110,6 @@ impl Sealed {
 
     pub(crate) fn digest(&self) -> Digest {
         self.digest
-    }
-
-    pub(crate) fn groups(&self) -> u64 {
-        self.groups
     }
 
     /// When it was sealed, in milliseconds since 1970.
@@ -199,10 +192,10 @@ impl Sealed {
 
     /// The tables as the footer has them; made again from the frames where those do not check.
     fn tables(&self, file: &dyn File, map: &Map) -> Result<Tables> {
-        if let Some((footer, tables)) = read_footer(file, &self.name(), &self.header)? {
-            if footer.end == self.end && footer.last_lsn == self.last {
-                return Ok(tables);
-            }
+        let footer = read_footer(file, &self.name(), &self.header)?;
+        let is_own = |footer: &Footer| footer.end == self.end && footer.last_lsn == self.last;
+        if let Some((_, tables)) = footer.filter(|(footer, _)| is_own(footer)) {
+            return Ok(tables);
         }
         let scan = format::rescan_sealed(map.bytes(0..self.end), &self.header, self.last);
         match scan.verdict {
@@ -289,10 +282,6 @@ impl MapCache {
 
     pub(crate) fn new(disk: Arc<dyn Disk>, maps_max: usize) -> MapCache {
         MapCache { disk, maps_max, kept: Mutex::new(Vec::new()), clock: AtomicU64::new(0) }
-    }
-
-    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
-        &self.disk
     }
 
     /// Lets go of the segment that begins with `first`.

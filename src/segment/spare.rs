@@ -8,7 +8,6 @@ use crate::format::{Incarnation, footer_bytes_for};
 /// A prepared file: allocated, its name durable, its header block blank.
 #[derive(Debug)]
 pub(crate) struct Spare {
-    pub(crate) number: u64,
     pub(crate) name: Arc<str>,
     pub(crate) file: Arc<dyn File>,
     pub(crate) writer: Box<dyn DurableWriter>,

@@ -7,7 +7,8 @@ use super::sealed::{Index, MapCache, Pinned, Sealed};
 use super::tail::Tail;
 use crate::error::{Error, Result};
 use crate::format::{
-    Damage, FRAME_HEADER_BYTES, Fault, Frame, FrameHeader, FrameKind, Place, SegmentHeader, Tables, Walk,
+    Damage, FRAME_HEADER_BYTES, Fault, Frame, FrameHeader, FrameKind, Frames, IndexEntry, Place,
+    SegmentHeader, Tables, Walk,
 };
 use crate::types::{Epoch, Lsn};
 
@@ -121,10 +122,6 @@ impl Segment {
 }
 
 impl View {
-    pub(crate) fn header(&self) -> &SegmentHeader {
-        &self.header
-    }
-
     /// The mapped bytes, to be kept with what was read from them.
     pub(crate) fn pinned(&self) -> &Arc<Pinned> {
         &self.pinned
@@ -153,7 +150,7 @@ impl View {
                 self.current = Some(current);
                 Ok(())
             }
-            Ok((_, None)) => Err(Error::Hole { file: self.name(), first: lsn, last: lsn }),
+            Ok((_, None)) => Err(self.lost(entry, lsn)),
             Err(fault) => Err(self.rot(&fault, lsn)),
         }
     }
@@ -229,6 +226,22 @@ impl View {
             Index::Tail(tail) => tail.name(),
             Index::Sealed { .. } => super::segment_name(self.header.first_lsn).into(),
         }
+    }
+
+    /// The error for a record that the headers of the frames do not lead to: some frame on the way is damaged,
+    /// or there is none.
+    #[cold]
+    fn lost(&self, entry: Option<IndexEntry>, lsn: Lsn) -> Error {
+        let bytes = self.pinned.map.bytes(0..self.end);
+        let start = Walk::from_start(self.header.incarnation);
+        let entered = entry.map(|entry| Walk::at(bytes, self.header.incarnation, Place::from(entry)));
+        let Ok(walk) = entered.unwrap_or(Ok(start)) else { return self.missing(lsn) };
+        let damaged = Frames::new(bytes, walk).find_map(Result::err);
+        damaged.map_or_else(|| self.missing(lsn), |fault| self.rot(&fault, lsn))
+    }
+
+    fn missing(&self, lsn: Lsn) -> Error {
+        Error::Hole { file: self.name(), first: lsn, last: self.before_next_entry(lsn) }
     }
 
     /// The record before the next entry of the index; the last one if there is no such entry.

@@ -21,28 +21,38 @@ const ATTEMPTS: usize = 16;
 /// # Errors
 /// As for [`recover`](super::recover).
 pub(super) fn behold(disk: &dyn Disk) -> Result<Beheld> {
-    let mut before = fingerprint(disk)?;
+    let mut before = Fingerprint::take(disk)?;
     for _ in 1..ATTEMPTS {
-        match attempt(disk) {
-            Ok(beheld) => return Ok(beheld),
-            Err(error) => {
-                let after = fingerprint(disk)?;
-                if before == after {
-                    return Err(error);
-                }
-                before = after;
-            }
+        let attempt = attempt(disk);
+        let after = Fingerprint::take(disk)?;
+        // A file that is just renamed may be under neither name for the reader, and with it the newest records.
+        let held_still = match &attempt {
+            Ok(_) => before.names == after.names,
+            Err(_) => before == after,
+        };
+        if held_still {
+            return attempt;
         }
+        before = after;
     }
     attempt(disk)
 }
 
-/// What changes when a writer rolls, trims or truncates: the names, and the superblock.
-fn fingerprint(disk: &dyn Disk) -> Result<(Vec<String>, u64)> {
-    let mut names = disk.list().map_err(|source| Error::io("list files", "", source))?;
-    names.sort();
-    let sequence = SuperblockFile::read(disk)?.map_or(0, |found| found.superblock.sequence);
-    Ok((names, sequence))
+/// What changes when a writer rolls, trims or truncates.
+#[derive(PartialEq, Eq)]
+struct Fingerprint {
+    names: Vec<String>,
+    /// The superblock's.
+    sequence: u64,
+}
+
+impl Fingerprint {
+    fn take(disk: &dyn Disk) -> Result<Fingerprint> {
+        let mut names = disk.list().map_err(|source| Error::io("list files", "", source))?;
+        names.sort();
+        let sequence = SuperblockFile::read(disk)?.map_or(0, |found| found.superblock.sequence);
+        Ok(Fingerprint { names, sequence })
+    }
 }
 
 fn attempt(disk: &dyn Disk) -> Result<Beheld> {

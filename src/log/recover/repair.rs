@@ -8,13 +8,11 @@ use super::survey::{Content, Found, Named};
 use super::{Begin, Recovered, Wanted};
 use crate::disk::{Access, Disk, File};
 use crate::error::{Error, Result};
-use crate::format::{
-    BLOCK_BYTES, CleanTail, HEADER_BLOCK_BYTES, Incarnation, SegmentHeader, footer_bytes_for,
-};
+use crate::format::{BLOCK_BYTES, Digest, HEADER_BLOCK_BYTES, Incarnation, SegmentHeader, footer_bytes_for};
 use crate::log::segments::Listed;
 use crate::log::superblock_file::{Copies, SuperblockFile};
 use crate::segment::{Extent, Sealed, Spare, Tail, seal_extent, segment_name, spare_name};
-use crate::types::{Lsn, WriteMethod};
+use crate::types::{SegmentId, WriteMethod};
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 /// Bytes that are written at a time.
@@ -36,61 +34,78 @@ pub(super) fn carry_out(disk: &dyn Disk, mut plan: Plan, wanted: Wanted) -> Resu
         disk.sync_dir().map_err(|source| Error::io("sync", "", source))?;
     }
     let Plan { superblock, chain, newest, next_spare_number, .. } = plan;
-    let mut sealed = Vec::with_capacity(chain.links.len() + 1);
-    for Link { found, end } in &chain.links {
-        sealed.push(seal(disk, found, end)?);
-    }
-    let mut begin = Begin {
+    let begin = Begin {
         log_id: superblock.log_id,
-        segment_id: crate::types::SegmentId::FIRST,
+        segment_id: SegmentId::FIRST,
         first_lsn: last_lsn.next(),
         epoch,
-        previous_digest: Default::default(),
+        previous_digest: Digest::ZERO,
     };
-    let (mut tail, mut end, mut last_block) = (None, BLOCK, None);
-    match (chain.last, newest) {
-        (None, _) | (_, Newest::Nothing) => {}
-        (Some(last), Newest::Sealed { end, .. }) => {
-            let newest = seal(disk, &last, &end)?;
-            begin.segment_id = newest.header().segment_id.next();
-            begin.previous_digest = newest.digest();
-            sealed.push(newest);
-        }
-        (Some(last), Newest::Parked { extent } | Newest::Scanned { extent, .. }) => {
-            let header = *segment_of(&last);
-            begin.segment_id = header.segment_id.next();
-            begin.previous_digest = extent.digest;
-            end = extent.end;
-            let file = last.open(disk, Access::ReadWrite)?;
-            last_block = read_last_block(&last, &*file, end)?;
-            tail = Some(resume(last, file, (header, extent), method)?);
-        }
+    let mut ready = Ready { sealed: Vec::new(), tail: None, begin, end: BLOCK, last_block: None };
+    for Link { found, end } in &chain.links {
+        ready.sealed.push(seal(disk, found, end)?);
+    }
+    if let Some(last) = chain.last {
+        ready.go_on(disk, last, newest, method)?;
     }
     let spares = open_spares(disk, &chain.spares, method)?;
-    let to_recycle = chain.below.iter().map(|found| (found.name.to_string(), found.bytes)).collect();
+    let Ready { sealed, tail, begin, end, last_block } = ready;
     let segments = Listed { sealed, tail, first_lsn: superblock.first_lsn };
     let mut superblock = SuperblockFile::open(disk, superblock)?;
     // Both, because what the one slot says of the end is about to become wrong; and if the writer before had
     // a failed sync, the newest slot may be in memory only.
     superblock.update(Copies::Both, |superblock| {
-        superblock.clean_tail = None::<CleanTail>;
+        assert!(superblock.durable <= last_lsn, "what was acknowledged is there: checked by the plan");
+        superblock.clean_tail = None;
         superblock.durable = last_lsn;
         superblock.epoch = epoch;
         superblock.write_method = method;
     })?;
-    let next_lsn = last_lsn.next();
     Ok(Recovered {
         superblock,
         segments,
         begin,
         epoch,
-        next_lsn,
+        next_lsn: last_lsn.next(),
         end,
         last_block,
         spares,
-        to_recycle,
+        to_recycle: chain.below.iter().map(|found| (found.name.to_string(), found.bytes)).collect(),
         next_spare_number,
     })
+}
+
+/// The segments as they are put in order.
+struct Ready {
+    sealed: Vec<Sealed>,
+    tail: Option<Arc<Tail>>,
+    begin: Begin,
+    end: u64,
+    last_block: Option<Box<[u8; BLOCK_BYTES]>>,
+}
+
+impl Ready {
+    /// Takes the newest segment for what it is.
+    fn go_on(&mut self, disk: &dyn Disk, last: Found, newest: Newest, method: WriteMethod) -> Result<()> {
+        let header = *segment_of(&last);
+        self.begin.segment_id = header.segment_id.next();
+        match newest {
+            Newest::Nothing => unreachable!("the plan has judged the newest segment"),
+            Newest::Sealed { end, .. } => {
+                let newest = seal(disk, &last, &end)?;
+                self.begin.previous_digest = newest.digest();
+                self.sealed.push(newest);
+            }
+            Newest::Parked { extent } | Newest::Scanned { extent, .. } => {
+                self.begin.previous_digest = extent.digest;
+                self.end = extent.end;
+                let file = last.open(disk, Access::ReadWrite)?;
+                self.last_block = read_last_block(&last, &*file, extent.end)?;
+                self.tail = Some(resume(last, file, (header, extent), method)?);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Overwrites what was never acknowledged, and makes durable what counts from now on.
@@ -225,14 +240,13 @@ fn read_last_block(last: &Found, file: &dyn File, end: u64) -> Result<Option<Box
 fn open_spares(disk: &dyn Disk, found: &[Found], method: WriteMethod) -> Result<Vec<Spare>> {
     let mut spares = Vec::with_capacity(found.len());
     for spare in found {
-        let Named::Spare(number) = spare.named else { unreachable!("spares are named as spares") };
         let file = spare.open(disk, Access::ReadWrite)?;
         let writer = file.writer(method).map_err(|source| spare.io("open", source))?;
         file.try_lock(false).map_err(|source| spare.io("lock", source))?;
         let incarnation = Incarnation::new(disk.entropy());
         let (name, segment_bytes) = (spare.name.clone(), spare.bytes);
         assert!(segment_bytes > footer_bytes_for(segment_bytes), "a spare of the size that is wanted");
-        spares.push(Spare { number, name, file, writer, incarnation, segment_bytes });
+        spares.push(Spare { name, file, writer, incarnation, segment_bytes });
     }
     Ok(spares)
 }
