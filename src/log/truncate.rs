@@ -26,7 +26,8 @@ impl Engine {
     /// is sealed.
     pub(crate) fn truncate(&self, after: Lsn) -> Result<()> {
         self.check()?;
-        let _alone = self.truncating.lock();
+        // Housekeeping, a trim or a mark beside it would vouch for what is cut away.
+        let _alone = self.keeping.lock();
         self.quiesce()?;
         let done = self.truncate_quiet(after);
         let mut commit = self.commit();
