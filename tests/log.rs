@@ -119,6 +119,19 @@ fn a_truncation_forgets_the_newest_and_the_log_goes_on_there() {
     }
 }
 
+/// Three records in one group were cut to two, and then to one: the group that the first cut went through was
+/// taken for a damaged one, because only a part of it was looked at.
+#[test]
+fn a_segment_that_was_cut_inside_a_group_can_be_cut_there_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = options(&dir).open().unwrap();
+    let expected = fill(&log, 3);
+    for keep in [2, 1, 0] {
+        log.truncate(Lsn::new(keep)).unwrap();
+        assert_eq!(all(&log), expected[..keep as usize]);
+    }
+}
+
 #[test]
 fn a_second_writer_is_told_who_has_the_log() {
     let dir = tempfile::tempdir().unwrap();

@@ -63,8 +63,9 @@ pub(crate) struct Engine {
     /// Whether preparing a segment failed for lack of space, and has not succeeded since.
     pub(crate) out_of_space: AtomicBool,
     pub(crate) counters: Counters,
-    /// Held by the one who truncates.
-    pub(crate) truncating: Mutex<()>,
+    /// Held by the one who changes what the log consists of: which segments there are, their seals and names,
+    /// and what the superblock says of them. Taken before every other lock.
+    pub(crate) keeping: Mutex<()>,
     /// What broke the log, for the one who asks later.
     cause: Mutex<Option<Error>>,
 }
@@ -94,7 +95,7 @@ impl Engine {
             state: AtomicUsize::new(RUNNING),
             out_of_space: AtomicBool::new(false),
             counters: Counters::default(),
-            truncating: Mutex::new(()),
+            keeping: Mutex::new(()),
             cause: Mutex::new(None),
         }
     }

@@ -26,14 +26,9 @@ pub(crate) fn run(engine: &Engine) {
         }
         // Appends that nobody waits for are flushed within a tick.
         engine.flush_leftovers();
-        let durable = engine.durable();
-        let done = tidy_up(engine).and_then(|()| {
-            // Idle for a tick: what is durable is written down, so that a damaged end is told from a torn one.
-            if durable == seen { write_down(engine, durable) } else { Ok(()) }
-        });
-        seen = durable;
-        if let Err(error) = done {
-            fail(engine, error);
+        match keep(engine, seen) {
+            Ok(durable) => seen = durable,
+            Err(error) => fail(engine, error),
         }
         if rolled || retained.elapsed() >= RETENTION {
             retained = Instant::now();
@@ -42,6 +37,19 @@ pub(crate) fn run(engine: &Engine) {
             }
         }
     }
+}
+
+/// One round; returns what is durable, having written it down if that is still what was `seen` before.
+fn keep(engine: &Engine, seen: Lsn) -> Result<Lsn> {
+    let _alone = engine.keeping.lock();
+    // Under the lock: a truncation takes the watermark back.
+    let durable = engine.durable();
+    tidy_up(engine)?;
+    // Idle for a tick: what is durable is written down, so that a damaged end is told from a torn one.
+    if durable == seen {
+        write_down(engine, durable)?;
+    }
+    Ok(durable)
 }
 
 /// A full disk or a passing refusal is tried again at the next tick; a failed write or sync is not.
@@ -55,7 +63,7 @@ fn fail(engine: &Engine, error: Error) {
 /// Seals the segments that are full, oldest first, and gives the files of new ones their final names.
 ///
 /// In this order a crash leaves at worst unsealed segments and a tail under a spare's name, which `open`
-/// finds and completes.
+/// finds and completes. The caller holds `keeping`.
 pub(crate) fn tidy_up(engine: &Engine) -> Result<()> {
     for (full, next) in engine.store.segments.unsealed() {
         let sealed = seal(&full, engine.store.files.disk.wall_ms())?;

@@ -147,6 +147,8 @@ impl Shared {
         let drained = self.engine.drain();
         self.engine.close();
         self.threads.join();
+        // Whoever still changes the log comes to an end first; whoever comes later finds it closed.
+        let _alone = self.engine.keeping.lock();
         let parked = drained.and_then(|()| self.park());
         drop(lock);
         parked

@@ -13,6 +13,11 @@ impl Engine {
     /// The superblock says so first, in both slots: what a crash then leaves of the files is known to be
     /// trimmed, and is cleared away when the log is opened.
     pub(crate) fn trim(&self, before: Lsn) -> Result<()> {
+        let _alone = self.keeping.lock();
+        self.trim_alone(before)
+    }
+
+    fn trim_alone(&self, before: Lsn) -> Result<()> {
         self.check()?;
         let durable = self.durable();
         if before > durable.next() {
@@ -58,6 +63,7 @@ impl Engine {
             let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
             self.store.files.disk.wall_ms().saturating_sub(age_ms)
         });
+        let _alone = self.keeping.lock();
         let mut left = self.store.segments.bytes();
         let mut before = Lsn::ZERO;
         for segment in self.store.segments.all() {
@@ -71,11 +77,12 @@ impl Engine {
             left -= sealed.header().segment_bytes;
             before = sealed.last_lsn().next();
         }
-        if before > self.store.segments.first_lsn() { self.trim(before) } else { Ok(()) }
+        if before > self.store.segments.first_lsn() { self.trim_alone(before) } else { Ok(()) }
     }
 
     /// Stores the program's mark, in both slots.
     pub(crate) fn set_mark(&self, lsn: Lsn, bytes: &[u8]) -> Result<()> {
+        let _alone = self.keeping.lock();
         self.check()?;
         if bytes.len() > MARK_BYTES_MAX {
             return Err(Error::RecordTooLarge { bytes: bytes.len() as u64, max: MARK_BYTES_MAX as u64 });

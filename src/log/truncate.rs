@@ -26,7 +26,8 @@ impl Engine {
     /// is sealed.
     pub(crate) fn truncate(&self, after: Lsn) -> Result<()> {
         self.check()?;
-        let _alone = self.truncating.lock();
+        // Housekeeping, a trim or a mark beside it would vouch for what is cut away.
+        let _alone = self.keeping.lock();
         self.quiesce()?;
         let done = self.truncate_quiet(after);
         let mut commit = self.commit();
@@ -75,7 +76,8 @@ impl Engine {
         let name = segment.name();
         let end = match &segment {
             Segment::Tail(tail) => tail.with_extent(|extent| extent.end),
-            Segment::Sealed(sealed) => sealed.end(),
+            // An earlier truncation may have let it end inside a group, which is only readable as a whole.
+            Segment::Sealed(_) => header.data_end(),
         };
         let file = self.store.files.open(&name, Access::Read)?;
         let map = self.store.files.io("map", &name, file.map())?;
