@@ -11,6 +11,7 @@ use super::commit::Start;
 use super::cursor::Source;
 use super::engine::Engine;
 use super::options::{LogOptions, ZeroFill};
+use super::prepare::{Go, HASTY_CHUNK_BYTES};
 use super::recover::{Recovered, Wanted, begin_first, is_new, recover};
 use super::segments::Segments;
 use super::store::{Files, Store};
@@ -122,8 +123,8 @@ fn start(disk: Arc<dyn Disk>, options: LogOptions, recovered: Recovered) -> Resu
 
 /// The first segment of a log, whose groups are not known yet: taken to be small.
 fn first_spare(files: &Files, options: &LogOptions) -> Result<Spare> {
-    let zeros = options.zero_fill != ZeroFill::Never;
-    let spare = prepare::make_spare(files, options.segment_bytes, zeros, &|_| true)?;
+    let go = if options.zero_fill == ZeroFill::Never { Go::Enough } else { Go::On(HASTY_CHUNK_BYTES) };
+    let spare = prepare::make_spare(files, options.segment_bytes, &|_| go)?;
     Ok(spare.expect("nothing ends the filling"))
 }
 

@@ -20,6 +20,8 @@ const SPARES: usize = 1;
 const ZEROS_UP_TO_GROUP_BYTES: u64 = 384 << 10;
 /// Zeros written at a time while nobody waits for the segment.
 const CHUNK_BYTES: usize = 128 << 10;
+/// The same when appends wait for it, or soon will.
+pub(crate) const HASTY_CHUNK_BYTES: usize = 1 << 20;
 /// Zeros that may be written ahead of the tail's own growth.
 const HEAD_START_BYTES: u64 = 8 << 20;
 /// How long to wait before a full disk is tried again.
@@ -27,15 +29,26 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How often the zero filling looks how far the tail has come.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Whether the zero filling may go on; it asks before each chunk with the bytes written so far.
-pub(crate) type Pace<'a> = &'a dyn Fn(u64) -> bool;
+/// How the zero filling goes on; it asks before each chunk with the bytes written so far.
+pub(crate) type Pace<'a> = &'a dyn Fn(u64) -> Go;
+
+/// What the zero filling does next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Go {
+    /// Writes this many bytes of zeros.
+    On(usize),
+    /// Leaves the rest of the segment reserved only.
+    Enough,
+    /// Gives up: the log ends.
+    End,
+}
 
 /// The life of the preparing thread: ends with the log.
 pub(crate) fn run(engine: &Engine) {
     while let Some(segment_bytes) = engine.wait_for_demand(SPARES) {
         let made = recycled(&engine.store, segment_bytes).and_then(|spare| match spare {
             Some(spare) => Ok(Some(spare)),
-            None => make_spare(&engine.store.files, segment_bytes, zeros(engine), &|done| pace(engine, done)),
+            None => make_spare(&engine.store.files, segment_bytes, &|done| pace(engine, done)),
         });
         match made {
             Ok(Some(spare)) => supply(engine, spare),
@@ -77,16 +90,21 @@ fn zeros(engine: &Engine) -> bool {
 }
 
 /// Holds the zero filling back to about twice the speed at which the tail fills, so that it is done in time
-/// and otherwise leaves the disk to the appends. `false` when the log ends.
-fn pace(engine: &Engine, done: u64) -> bool {
+/// and otherwise leaves the disk to the appends. Where groups have become large meanwhile, it ends.
+fn pace(engine: &Engine, done: u64) -> Go {
     let mut commit = engine.commit();
     loop {
         if engine.is_stopped() {
-            return false;
+            return Go::End;
         }
-        let tail_bytes = commit.end();
-        if done <= HEAD_START_BYTES + 2 * tail_bytes || commit.is_short_of_segments() {
-            return true;
+        if !zeros(engine) {
+            return Go::Enough;
+        }
+        if commit.is_short_of_segments() {
+            return Go::On(HASTY_CHUNK_BYTES);
+        }
+        if done <= HEAD_START_BYTES + 2 * commit.end() {
+            return Go::On(CHUNK_BYTES);
         }
         engine.wait_for_change(&mut commit, LOOK);
     }
@@ -132,16 +150,11 @@ fn recycled(store: &Store, segment_bytes: u64) -> Result<Option<Spare>> {
 ///
 /// # Errors
 /// [`Error::NoSpace`] when the disk is full; nothing is left behind then.
-pub(crate) fn make_spare(
-    files: &Files,
-    segment_bytes: u64,
-    zeros: bool,
-    pace: Pace<'_>,
-) -> Result<Option<Spare>> {
+pub(crate) fn make_spare(files: &Files, segment_bytes: u64, pace: Pace<'_>) -> Result<Option<Spare>> {
     let spare = spare_name(files.next_spare_number());
     let unfinished = format!("{spare}.tmp");
     let file = files.io("create", &unfinished, files.disk.create(&unfinished))?;
-    let filled = fill(files, &*file, &unfinished, segment_bytes, zeros, pace);
+    let filled = fill(files, &*file, &unfinished, segment_bytes, pace);
     if !matches!(filled, Ok(true)) {
         drop(file);
         // The first error is the one to tell; what is left behind is removed when the log is opened.
@@ -161,17 +174,11 @@ fn finish(files: &Files, file: Arc<dyn File>, name: String, segment_bytes: u64) 
 }
 
 /// Reserves the file's blocks and makes them durable; `false` if `pace` ended it.
-fn fill(
-    files: &Files,
-    file: &dyn File,
-    name: &str,
-    segment_bytes: u64,
-    zeros: bool,
-    pace: Pace<'_>,
-) -> Result<bool> {
+fn fill(files: &Files, file: &dyn File, name: &str, segment_bytes: u64, pace: Pace<'_>) -> Result<bool> {
     files.io("reserve space for", name, file.allocate(segment_bytes))?;
     files.io("sync", name, file.sync())?;
-    if zeros && !files.io("write", name, file.write_zeroes(segment_bytes))? {
+    let wanted = pace(0) != Go::Enough;
+    if wanted && !files.io("write", name, file.write_zeroes(segment_bytes))? {
         let writer = files.io("open", name, file.writer(files.write_method))?;
         if !write_zeros(files, &*writer, name, segment_bytes, pace)? {
             return Ok(false);
@@ -188,14 +195,15 @@ fn write_zeros(
     segment_bytes: u64,
     pace: Pace<'_>,
 ) -> Result<bool> {
-    let chunk = Blocks::zeroed(CHUNK_BYTES / BLOCK_BYTES);
+    let zeros = Blocks::zeroed(HASTY_CHUNK_BYTES / BLOCK_BYTES);
     let mut done = 0;
     while done < segment_bytes {
-        if !pace(done) {
-            return Ok(false);
-        }
-        let bytes = (segment_bytes - done).min(CHUNK_BYTES as u64);
-        files.io("write", name, writer.write_durable(&chunk[..bytes as usize], done))?;
+        let bytes = match pace(done) {
+            Go::On(bytes) => (segment_bytes - done).min(bytes as u64),
+            Go::Enough => return Ok(true),
+            Go::End => return Ok(false),
+        };
+        files.io("write", name, writer.write_durable(&zeros[..bytes as usize], done))?;
         done += bytes;
     }
     Ok(true)
