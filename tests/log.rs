@@ -75,6 +75,25 @@ fn a_record_larger_than_a_segment_gets_one_of_its_own() {
     assert_eq!(all(&log), expected);
 }
 
+/// The first record of a log was larger than the segment that had been prepared for it: the log began a second
+/// segment with the name of the first, a flusher panicked over it, and everybody waited for ever.
+#[test]
+fn a_record_larger_than_a_segment_can_be_the_first_of_an_empty_tail() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = options(&dir).open().unwrap();
+    let large = vec![0xA5; 600 << 10];
+    assert_eq!(log.append_durable(&large).unwrap().lsn(), Lsn::FIRST);
+    let mut expected = vec![(1, large.clone())];
+    expected.extend(fill(&log, 3));
+    log.truncate(Lsn::new(2)).unwrap();
+    expected.truncate(2);
+    assert_eq!(log.append_durable(&large).unwrap().lsn(), Lsn::new(3));
+    expected.push((3, large));
+    assert_eq!(all(&log), expected);
+    log.close().unwrap();
+    assert_eq!(all(&options(&dir).open().unwrap()), expected);
+}
+
 #[test]
 fn buffered_appends_are_durable_after_a_sync() {
     let dir = tempfile::tempdir().unwrap();

@@ -135,6 +135,10 @@ impl Engine {
         let claim = loop {
             self.check()?;
             commit.close_group();
+            if !commit.has_room_after_tail(bytes as u64) {
+                MutexGuard::unlocked(&mut commit, || self.enlarge_empty_tail(bytes as u64))?;
+                continue;
+            }
             match commit.claim_whole(self.buffers(), (bytes, filler.records())) {
                 Ok(claim) => break claim,
                 Err(no_room) => {

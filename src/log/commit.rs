@@ -225,8 +225,17 @@ impl Commit {
         std::mem::take(&mut self.rolled)
     }
 
-    pub(crate) fn take_spare(&mut self) -> Option<Spare> {
-        self.spares.pop_front()
+    /// Takes the first spare that can hold a group of `frame_bytes`.
+    pub(crate) fn take_spare(&mut self, frame_bytes: u64) -> Option<Spare> {
+        let fitting = self.fitting_spare(frame_bytes)?;
+        self.spares.remove(fitting)
+    }
+
+    /// Whether a group of `frame_bytes` can go into the tail, or into a segment that follows it: none follows
+    /// one that holds nothing and never will.
+    pub(crate) fn has_room_after_tail(&self, frame_bytes: u64) -> bool {
+        let empty = self.end == BLOCK_BYTES as u64 && self.queue.is_empty() && !self.has_gathered();
+        !empty || self.fits_in_tail(frame_bytes)
     }
 
     /// Whether a flush beside others is worth its start: a whole group waits, or `bytes` have gathered.

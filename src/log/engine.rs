@@ -337,20 +337,23 @@ impl Engine {
         self.durable.store(after.get(), Ordering::Release);
     }
 
-    /// A spare to go on in: waits for the preparing thread.
+    /// A spare to go on in, with room for a group of `frame_bytes`: waits for the preparing thread.
     ///
     /// # Errors
     /// [`Error::NoSpace`], and what ended the log.
-    pub(crate) fn take_spare(&self) -> Result<Spare> {
+    pub(crate) fn take_spare(&self, frame_bytes: u64) -> Result<Spare> {
         let mut commit = self.commit.lock();
         loop {
-            if let Some(spare) = commit.take_spare() {
+            if let Some(spare) = commit.take_spare(frame_bytes) {
                 self.spare_taken.notify_all();
                 return Ok(spare);
             }
             self.check()?;
             if self.out_of_space.load(Ordering::Acquire) {
                 return Err(Error::NoSpace);
+            }
+            if frame_bytes > 0 {
+                self.ask_for_segment(&mut commit, NoRoom::Segments, frame_bytes);
             }
             self.room.wait(&mut commit);
         }
@@ -408,6 +411,7 @@ impl Engine {
         if !self.wheel.take() {
             return false;
         }
+        let _guard = PoisonOnPanic::new(self);
         let flight = self.start();
         let led = flight.is_some();
         if let Some(flight) = flight {
@@ -510,5 +514,27 @@ impl Engine {
         self.spare_taken.notify_all();
         self.housekeeping.notify_all();
         self.wheel.stop();
+    }
+}
+
+/// Poisons the log if a thread panics in the middle of its work: nobody else would finish that, and all who
+/// wait for it would wait for ever.
+pub(crate) struct PoisonOnPanic<'a> {
+    engine: &'a Engine,
+    /// A log may also be dropped, and so flushed, by a thread that panicked elsewhere.
+    was_panicking: bool,
+}
+
+impl<'a> PoisonOnPanic<'a> {
+    pub(crate) fn new(engine: &'a Engine) -> PoisonOnPanic<'a> {
+        PoisonOnPanic { engine, was_panicking: std::thread::panicking() }
+    }
+}
+
+impl Drop for PoisonOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.was_panicking {
+            self.engine.poison(Error::Poisoned);
+        }
     }
 }

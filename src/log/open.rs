@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::commit::Start;
 use super::cursor::Source;
-use super::engine::Engine;
+use super::engine::{Engine, PoisonOnPanic};
 use super::options::{LogOptions, ZeroFill};
 use super::prepare::{Go, HASTY_CHUNK_BYTES};
 use super::recover::{Recovered, Wanted, begin_first, is_new, recover};
@@ -207,7 +207,10 @@ impl Threads {
         ];
         for (name, run) in flushers.chain(others) {
             let theirs = Arc::clone(engine);
-            let spawned = thread::Builder::new().name(name).spawn(move || run(&theirs));
+            let spawned = thread::Builder::new().name(name).spawn(move || {
+                let _guard = PoisonOnPanic::new(&theirs);
+                run(&theirs);
+            });
             match spawned {
                 Ok(handle) => threads.0.lock().push(handle),
                 Err(source) => {
@@ -223,8 +226,9 @@ impl Threads {
     /// Waits for them to end; the engine was stopped before.
     fn join(&self) {
         for handle in std::mem::take(&mut *self.0.lock()) {
-            // Never the thread itself: threads hold the engine, not the handle that is dropped last.
-            assert!(handle.join().is_ok(), "a thread of the log panicked");
+            // Never the thread itself: threads hold the engine, not the handle that is dropped last. A second
+            // panic would only hide the first.
+            assert!(handle.join().is_ok() || thread::panicking(), "a thread of the log panicked");
         }
     }
 }

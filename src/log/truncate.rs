@@ -25,11 +25,33 @@ impl Engine {
     /// superblock no longer vouches for the suffix, then whole segments go, newest first, then the cut segment
     /// is sealed.
     pub(crate) fn truncate(&self, after: Lsn) -> Result<()> {
+        self.while_quiet(|| self.truncate_quiet(after))
+    }
+
+    /// Replaces a tail without records by one that has room for a group of `frame_bytes`.
+    ///
+    /// The log cannot simply roll there: a segment is named for its first record, so two that begin with the
+    /// same one would be in each other's way.
+    pub(crate) fn enlarge_empty_tail(&self, frame_bytes: u64) -> Result<()> {
+        self.while_quiet(|| {
+            // Others may have appended before it was quiet.
+            if self.commit().has_room_after_tail(frame_bytes) {
+                return Ok(());
+            }
+            let after = self.durable();
+            let cut = self.look_for_cut(after)?;
+            let spare = self.take_spare(frame_bytes)?;
+            self.carry_out(after, cut, spare).inspect_err(|error| self.poison(error.clone()))
+        })
+    }
+
+    /// Changes the log while nothing is appended, and nothing else changes it.
+    fn while_quiet(&self, change: impl FnOnce() -> Result<()>) -> Result<()> {
         self.check()?;
         // Housekeeping, a trim or a mark beside it would vouch for what is cut away.
         let _alone = self.keeping.lock();
         self.quiesce()?;
-        let done = self.truncate_quiet(after);
+        let done = change();
         let mut commit = self.commit();
         commit.resume();
         self.room_changed(&mut commit);
@@ -61,7 +83,7 @@ impl Engine {
             return Ok(());
         }
         let cut = self.look_for_cut(after)?;
-        let spare = self.take_spare()?;
+        let spare = self.take_spare(0)?;
         // From here on a failure leaves the log half cut: only reopening says where it ends.
         let done = self.carry_out(after, cut, spare);
         done.inspect_err(|error| self.poison(error.clone()))

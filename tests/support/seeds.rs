@@ -1,5 +1,6 @@
 //! Seeds: where a test's cases come from, and how one of them is played again.
 
+use std::io::Write;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
@@ -53,7 +54,8 @@ impl Watched {
         std::thread::spawn(move || {
             // The sender is dropped when the case has ended.
             if is_done.recv_timeout(HANG) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("{hung}");
+                // Not the macro, whose output is kept for a report that never comes.
+                let _ = writeln!(std::io::stderr(), "{hung}");
                 std::process::abort();
             }
         });
