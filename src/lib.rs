@@ -7,12 +7,15 @@
 
 pub mod disk;
 mod error;
+pub mod format;
 mod log;
 mod segment;
-pub mod format;
 mod sync;
 mod types;
 
 pub use error::{Error, Result};
-pub use log::{Cursor, Durability, Log, LogOptions, Mark, Receipt, Record, RecordRef, Records, Stats, TailCursor, Ticket, Watermarks, ZeroFill};
+pub use log::{
+    Cursor, Durability, Log, LogOptions, Mark, Receipt, Record, RecordRef, Records, Stats, TailCursor,
+    Ticket, Watermarks, ZeroFill,
+};
 pub use types::{Epoch, LogId, Lsn, ReplicaId, SegmentId, WriteMethod};

@@ -177,12 +177,8 @@ impl GroupBuffer {
             };
             // AcqRel: Acquire so that what `open` wrote is seen, its fields and the empty slots; Release keeps
             // the sequence headed by `open` for the claims after this one.
-            match self.state.compare_exchange_weak(
-                state,
-                after.state(),
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
+            match self.state.compare_exchange_weak(state, after.state(), Ordering::AcqRel, Ordering::Acquire)
+            {
                 Ok(_) => return Ok(self.claimed(claimed, bytes)),
                 Err(now) => state = now,
             }
@@ -241,8 +237,7 @@ impl GroupBuffer {
         // AcqRel: Acquire so that the claims counted here are seen; Release has no partner, it keeps the
         // order with the `open` before.
         let state = self.state.fetch_or(CLOSED, Ordering::AcqRel);
-        (state & CLOSED == 0)
-            .then(|| Closed { buffer: Arc::clone(self), claimed: Claimed::of(state) })
+        (state & CLOSED == 0).then(|| Closed { buffer: Arc::clone(self), claimed: Claimed::of(state) })
     }
 }
 

@@ -137,6 +137,11 @@ impl Engine {
             commit.close_group();
             match commit.claim_whole(self.buffers(), (bytes, filler.records())) {
                 Ok(claim) => break claim,
+                Err(NoRoom::Segments) if commit.is_larger_ready(bytes as u64) => {
+                    drop(commit);
+                    self.enlarge_tail(bytes as u64)?;
+                    commit = self.commit();
+                }
                 Err(no_room) => {
                     self.ask_for_segment(&mut commit, no_room, bytes as u64);
                     self.hold(&mut commit, no_room, when_full)?;
@@ -151,12 +156,7 @@ impl Engine {
     }
 
     /// Waits for room, or says why not.
-    fn hold(
-        &self,
-        commit: &mut MutexGuard<'_, Commit>,
-        no_room: NoRoom,
-        when_full: WhenFull,
-    ) -> Result<()> {
+    fn hold(&self, commit: &mut MutexGuard<'_, Commit>, no_room: NoRoom, when_full: WhenFull) -> Result<()> {
         // Acquire: pairs with the Release of the preparing thread.
         if no_room == NoRoom::Segments && self.out_of_space.load(Ordering::Acquire) {
             return Err(Error::NoSpace);

@@ -245,7 +245,8 @@ impl Engine {
     /// Returns the records made durable.
     pub(crate) fn flush(&self, flight: Flight) -> u64 {
         let begun = Instant::now();
-        let queue = flight.closed.claimed_at().map_or(Duration::ZERO, |at| begun.saturating_duration_since(at));
+        let queue =
+            flight.closed.claimed_at().map_or(Duration::ZERO, |at| begun.saturating_duration_since(at));
         match fly(flight) {
             Ok((seq, landed)) => self.land(seq, landed, (queue, begun)),
             Err(error) => {
@@ -333,6 +334,7 @@ impl Engine {
         commit.restart(tail);
         // Release: pairs with the Acquire in `durable`.
         self.durable.store(after.get(), Ordering::Release);
+        self.spare_taken.notify_all();
     }
 
     /// A spare to go on in: waits for the preparing thread.

@@ -33,11 +33,10 @@ pub(crate) type Pace<'a> = &'a dyn Fn(u64) -> bool;
 /// The life of the preparing thread: ends with the log.
 pub(crate) fn run(engine: &Engine) {
     while let Some(segment_bytes) = engine.wait_for_demand(SPARES) {
-        let made = recycled(&engine.store, segment_bytes)
-            .and_then(|spare| match spare {
-                Some(spare) => Ok(Some(spare)),
-                None => make_spare(&engine.store.files, segment_bytes, zeros(engine), &|done| pace(engine, done)),
-            });
+        let made = recycled(&engine.store, segment_bytes).and_then(|spare| match spare {
+            Some(spare) => Ok(Some(spare)),
+            None => make_spare(&engine.store.files, segment_bytes, zeros(engine), &|done| pace(engine, done)),
+        });
         match made {
             Ok(Some(spare)) => supply(engine, spare),
             Ok(None) => return,
@@ -95,7 +94,8 @@ fn pace(engine: &Engine, done: u64) -> bool {
 
 /// Bytes of a segment whose data region holds a group with `frame_bytes` of frames.
 pub(crate) fn segment_bytes_for(frame_bytes: u64) -> u64 {
-    let data = BLOCK_BYTES as u64 + (GROUP_HEADER_BYTES as u64 + frame_bytes).next_multiple_of(BLOCK_BYTES as u64);
+    let data =
+        BLOCK_BYTES as u64 + (GROUP_HEADER_BYTES as u64 + frame_bytes).next_multiple_of(BLOCK_BYTES as u64);
     // The footer grows with the segment, by far less than the segment.
     let mut segment_bytes = data + footer_bytes_for(data);
     while segment_bytes - footer_bytes_for(segment_bytes) < data {

@@ -401,9 +401,7 @@ pub(crate) fn read_footer(
     let bytes = file.read_at(&mut region, header.data_end());
     let bytes = bytes.map_err(|source| Error::io("read", name, source))?;
     match FooterView::parse(&region[..bytes - bytes % BLOCK_BYTES]) {
-        Ok(view) if view.footer().is_of(header) => {
-            Ok(Some((*view.footer(), view.to_tables())))
-        }
+        Ok(view) if view.footer().is_of(header) => Ok(Some((*view.footer(), view.to_tables()))),
         Err(BadBlock::Newer { found }) => Err(Error::NewerVersion { found, supported: format::VERSION }),
         _ => Ok(None),
     }
