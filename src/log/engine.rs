@@ -335,6 +335,7 @@ impl Engine {
         commit.restart(tail);
         // Release: pairs with the Acquire in `durable`.
         self.durable.store(after.get(), Ordering::Release);
+        self.spare_taken.notify_all();
     }
 
     /// A spare to go on in, with room for a group of `frame_bytes`: waits for the preparing thread.

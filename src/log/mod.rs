@@ -26,6 +26,8 @@ mod store;
 mod superblock_file;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod ticket;
 mod trim;
 mod truncate;

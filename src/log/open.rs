@@ -19,7 +19,7 @@ use super::superblock_file::{Copies, SuperblockFile};
 use super::{Log, keep, prepare};
 use crate::disk::{Disk, Lock, RealDisk, probe};
 use crate::error::{Error, Result};
-use crate::format::Superblock;
+use crate::format::{BLOCK_BYTES, Superblock};
 use crate::segment::{LOCK, Spare, Tail, park};
 use crate::types::{LogId, Lsn, WriteMethod};
 
@@ -84,9 +84,17 @@ fn create(disk: &dyn Disk, wanted: Option<WriteMethod>) -> Result<()> {
 
 /// Makes an engine of what recovery has found; without a tail, a segment is begun.
 fn start(disk: Arc<dyn Disk>, options: LogOptions, recovered: Recovered) -> Result<Engine> {
-    let Recovered { superblock, mut segments, begin, mut spares, .. } = recovered;
+    let Recovered { superblock, mut segments, mut begin, mut spares, .. } = recovered;
     let method = superblock.current().write_method;
     let files = Files::new(disk, method, recovered.next_spare_number);
+    if let Some(tail) = segments.tail.take_if(|tail| {
+        let empty = recovered.end == BLOCK_BYTES as u64;
+        empty && tail.header().segment_bytes < options.segment_bytes
+    }) {
+        // It may be too small for a group, and no segment can follow one that holds nothing: another one takes
+        // its name.
+        begin.segment_id = tail.header().segment_id;
+    }
     let tail = match &segments.tail {
         Some(tail) => Arc::clone(tail),
         None => {
