@@ -7,8 +7,12 @@ use annals::{Log, LogOptions};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
 fn open(name: &str) -> (Log, tempfile::TempDir) {
-    let dir = tempfile::Builder::new().prefix(name).tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let log = LogOptions::new(dir.path().join("log")).segment_bytes(64 << 20).open().unwrap();
+    let dir = tempfile::Builder::new()
+        .prefix(name)
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .expect("a disk to measure on");
+    let log =
+        LogOptions::new(dir.path().join("log")).segment_bytes(64 << 20).open().expect("a disk to measure on");
     (log, dir)
 }
 
@@ -21,7 +25,7 @@ fn appends(log: &Log, threads: u64, iterations: u64) -> Duration {
             scope.spawn(move || {
                 let record = [0x5A; 256];
                 for _ in 0..each {
-                    log.append_durable(&record).unwrap();
+                    log.append_durable(&record).expect("a disk to measure on");
                 }
             });
         }
@@ -38,7 +42,7 @@ fn group_commit(criterion: &mut Criterion) {
             bench.iter_custom(|iterations| appends(&log, threads, iterations));
         });
         // A closed log and a removed directory: the next one finds the disk as this one did.
-        log.close().unwrap();
+        log.close().expect("a disk to measure on");
     }
     group.finish();
 }

@@ -10,14 +10,17 @@ fn options(dir: &tempfile::TempDir) -> LogOptions {
 }
 
 fn filled() -> tempfile::TempDir {
-    let dir = tempfile::Builder::new().prefix("open").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let log = options(&dir).open().unwrap();
+    let dir = tempfile::Builder::new()
+        .prefix("open")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .expect("a disk to measure on");
+    let log = options(&dir).open().expect("a disk to measure on");
     let record = vec![0x5A; 4000];
     for _ in 0..(60 << 20) / 4096 {
-        drop(log.append(&record).unwrap());
+        drop(log.append(&record).expect("a disk to measure on"));
     }
-    log.sync().unwrap();
-    log.close().unwrap();
+    log.sync().expect("a disk to measure on");
+    log.close().expect("a disk to measure on");
     dir
 }
 
@@ -26,9 +29,9 @@ fn timed(dir: &tempfile::TempDir, iterations: u64, before: impl Fn()) -> Duratio
     for _ in 0..iterations {
         before();
         let begun = Instant::now();
-        let log: Log = options(dir).open().unwrap();
+        let log: Log = options(dir).open().expect("a disk to measure on");
         total += begun.elapsed();
-        log.close().unwrap();
+        log.close().expect("a disk to measure on");
     }
     total
 }
@@ -43,10 +46,10 @@ fn open(criterion: &mut Criterion) {
         bench.iter_custom(|iterations| {
             // Without its newer slot, a superblock is not believed about where the log ends.
             timed(&dir, iterations, || {
-                let mut bytes = std::fs::read(&superblock).unwrap();
+                let mut bytes = std::fs::read(&superblock).expect("a disk to measure on");
                 let newer = newer_slot(&bytes);
                 bytes[newer..newer + 4096].fill(0xFF);
-                std::fs::write(&superblock, bytes).unwrap();
+                std::fs::write(&superblock, bytes).expect("a disk to measure on");
             })
         });
     });

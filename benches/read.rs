@@ -6,13 +6,17 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 const BYTES: usize = 64 << 20;
 
 fn filled(size: usize) -> (Log, tempfile::TempDir) {
-    let dir = tempfile::Builder::new().prefix("read").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let log = LogOptions::new(dir.path().join("log")).segment_bytes(16 << 20).open().unwrap();
+    let dir = tempfile::Builder::new()
+        .prefix("read")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .expect("a disk to measure on");
+    let log =
+        LogOptions::new(dir.path().join("log")).segment_bytes(16 << 20).open().expect("a disk to measure on");
     let record = vec![0x5A; size];
     for _ in 0..BYTES / size {
-        drop(log.append(&record).unwrap());
+        drop(log.append(&record).expect("a disk to measure on"));
     }
-    log.sync().unwrap();
+    log.sync().expect("a disk to measure on");
     (log, dir)
 }
 
@@ -24,9 +28,9 @@ fn read(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes((BYTES / size * size) as u64));
         group.bench_function(BenchmarkId::new("in_order", size), |bench| {
             bench.iter(|| {
-                let mut cursor = log.cursor(..).unwrap();
+                let mut cursor = log.cursor(..).expect("a disk to measure on");
                 let mut bytes = 0;
-                while let Some(record) = cursor.next().unwrap() {
+                while let Some(record) = cursor.next().expect("a disk to measure on") {
                     bytes += record.len();
                 }
                 bytes
@@ -39,7 +43,7 @@ fn read(criterion: &mut Criterion) {
             bench.iter(|| {
                 // A step that is coprime to most counts visits records far from each other.
                 lsn = (lsn + 7_919_993) % records;
-                log.read(Lsn::new(lsn + 1)).unwrap().len()
+                log.read(Lsn::new(lsn + 1)).expect("a disk to measure on").len()
             });
         });
     }

@@ -141,11 +141,6 @@ impl Engine {
             }
             match commit.claim_whole(self.buffers(), (bytes, filler.records())) {
                 Ok(claim) => break claim,
-                Err(NoRoom::Segments) if commit.is_larger_ready(bytes as u64) => {
-                    drop(commit);
-                    self.enlarge_tail(bytes as u64)?;
-                    commit = self.commit();
-                }
                 Err(no_room) => {
                     self.ask_for_segment(&mut commit, no_room, bytes as u64);
                     self.hold(&mut commit, no_room, when_full)?;

@@ -316,37 +316,16 @@ impl Commit {
     fn fits_on_disk(&self, bytes: u64) -> bool {
         let mut room = Room { end: self.end, data_end: self.tail.data_end() };
         let mut spares = self.spares.iter();
-        let mut may_roll = !self.is_tail_empty();
         let queued = self.queue.iter().map(|closed| closed.claimed().bytes as u64);
         queued.chain([bytes]).all(|bytes| {
             while !room.take(bytes) {
-                match spares.next().filter(|_| may_roll) {
+                match spares.next() {
                     Some(spare) => room = Room { end: BLOCK_BYTES as u64, data_end: spare.data_end() },
                     None => return false,
                 }
             }
-            may_roll = true;
             true
         })
-    }
-
-    /// Whether no group was placed in the tail. No segment may follow it then: it would begin with the same
-    /// record, and have the same name.
-    fn is_tail_empty(&self) -> bool {
-        self.end == BLOCK_BYTES as u64
-    }
-
-    /// Takes a spare to put in the place of the tail, if that is too small for a group of `frame_bytes` and
-    /// holds nothing.
-    pub(crate) fn take_larger(&mut self, frame_bytes: u64) -> Option<Spare> {
-        self.is_larger_ready(frame_bytes)
-            .then(|| self.fitting_spare(frame_bytes).and_then(|fitting| self.spares.remove(fitting)))?
-    }
-
-    /// Whether [`take_larger`](Commit::take_larger) would take one.
-    pub(crate) fn is_larger_ready(&self, frame_bytes: u64) -> bool {
-        let is_empty = self.is_tail_empty() && self.queue.is_empty() && self.flights.is_empty();
-        is_empty && !self.fits_in_tail(frame_bytes) && self.fitting_spare(frame_bytes).is_some()
     }
 
     /// Whether [`start`](Commit::start) would start a flush now.
@@ -354,8 +333,7 @@ impl Commit {
         let Some(bytes) = self.next_bytes().filter(|_| self.flights.len() < self.limits.depth) else {
             return false;
         };
-        let may_roll = self.flights.is_empty() && !self.is_tail_empty();
-        self.fits_in_tail(bytes) || may_roll && self.fitting_spare(bytes).is_some()
+        self.fits_in_tail(bytes) || self.flights.is_empty() && self.fitting_spare(bytes).is_some()
     }
 
     /// Starts the flush of the oldest group that waits: closes it if it is open, and places it.

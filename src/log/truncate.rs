@@ -58,35 +58,6 @@ impl Engine {
         done
     }
 
-    /// Puts a larger segment in the place of a tail that holds nothing and is too small for a group of
-    /// `frame_bytes`. A crash leaves the one or the other, under the same name.
-    pub(crate) fn enlarge_tail(&self, frame_bytes: u64) -> Result<()> {
-        let _alone = self.truncating.lock();
-        self.quiesce()?;
-        let done = self.enlarge_quiet(frame_bytes);
-        let mut commit = self.commit();
-        commit.resume();
-        self.room_changed(&mut commit);
-        done
-    }
-
-    fn enlarge_quiet(&self, frame_bytes: u64) -> Result<()> {
-        let (header, spare) = {
-            let mut commit = self.commit();
-            // Somebody else may have been first.
-            let Some(spare) = commit.take_larger(frame_bytes) else { return Ok(()) };
-            (*commit.tail().header(), spare)
-        };
-        let SegmentHeader { log_id, segment_id, first_lsn, epoch, previous_digest, .. } = header;
-        let begin = Begin { log_id, segment_id, first_lsn, epoch, previous_digest };
-        // The name is taken over from the file that is appended to: a failure leaves it open who has it.
-        let begun = begin_first(&*self.store.files.disk, spare, &begin);
-        let tail = begun.inspect_err(|error| self.poison(error.clone()))?;
-        self.step_back(first_lsn.prev(), Arc::clone(&tail));
-        self.store.segments.cut(first_lsn.prev(), None, tail);
-        Ok(())
-    }
-
     /// Stops claims and waits until all that was claimed is durable.
     fn quiesce(&self) -> Result<()> {
         let newest = {
