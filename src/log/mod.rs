@@ -307,7 +307,7 @@ impl Log {
 
     /// What poisoned the log, if something did.
     #[must_use]
-    pub fn failure(&self) -> Option<crate::Error> {
+    pub fn failure(&self) -> Option<Error> {
         self.engine().cause()
     }
 

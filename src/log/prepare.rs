@@ -18,12 +18,12 @@ use crate::segment::{Spare, spare_name};
 const SPARES: usize = 1;
 /// Groups of this size and more gain less from zeros than writing the zeros costs.
 const ZEROS_UP_TO_GROUP_BYTES: u64 = 384 << 10;
-/// Zeros written at a time while nobody waits for the segment.
-const CHUNK_BYTES: usize = 128 << 10;
+/// Zeros written at a time while nobody waits for the segment: an append that comes meanwhile waits for them.
+const CHUNK_BYTES: usize = 64 << 10;
 /// The same when appends wait for it, or soon will.
 pub(crate) const HASTY_CHUNK_BYTES: usize = 1 << 20;
-/// Zeros that may be written ahead of the tail's own growth.
-const HEAD_START_BYTES: u64 = 8 << 20;
+/// Zeros that may be written ahead of the tail's own growth: few, so that no burst of them follows a roll.
+const HEAD_START_BYTES: u64 = 256 << 10;
 /// How long to wait before a full disk is tried again.
 const RETRY: Duration = Duration::from_millis(100);
 /// How often the zero filling looks how far the tail has come.
