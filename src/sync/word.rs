@@ -38,8 +38,9 @@ impl Word {
     #[cfg(all(target_os = "linux", not(loom)))]
     pub(crate) fn wake(&self, threads: u32) {
         use rustix::thread::futex;
-        // It fails only for an address that is no word.
-        let _ = futex::wake(&self.value, futex::Flags::PRIVATE, threads);
+        // The kernel takes a signed number, and wakes one thread for a negative one. It fails only for an
+        // address that is no word.
+        let _ = futex::wake(&self.value, futex::Flags::PRIVATE, threads.min(i32::MAX as u32));
     }
 
     /// Sleeps while the word is `expected`, at most `timeout`; may return early for no reason.
