@@ -47,6 +47,8 @@ pub(crate) struct Commit {
     rolled: Vec<Arc<Tail>>,
     /// While the newest records are being truncated no group is opened.
     paused: bool,
+    /// Flights that were handed out and have not come back, also of a log that has stopped.
+    aloft: usize,
 }
 
 /// The options that group commit obeys.
@@ -163,6 +165,7 @@ impl Commit {
             oversized: None,
             rolled: Vec::new(),
             paused: false,
+            aloft: 0,
         }
     }
 
@@ -194,6 +197,16 @@ impl Commit {
     /// Where the last placed group ends in the tail.
     pub(crate) fn end(&self) -> u64 {
         self.end
+    }
+
+    /// Takes note that a flight has come back, whatever became of it.
+    pub(crate) fn came_back(&mut self) {
+        self.aloft -= 1;
+    }
+
+    /// Whether somebody may still be writing a group.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.aloft > 0
     }
 
     pub(crate) fn spares(&self) -> usize {
@@ -351,6 +364,7 @@ impl Commit {
         let bytes = self.queue.front()?.claimed().bytes as u64;
         let rolled = !self.fits_in_tail(bytes) && self.roll(bytes);
         let closed = self.queue.pop_front()?;
+        self.aloft += 1;
         Some(self.place(closed, durable, rolled))
     }
 

@@ -248,8 +248,12 @@ impl Engine {
         let begun = Instant::now();
         let queue =
             flight.closed.claimed_at().map_or(Duration::ZERO, |at| begun.saturating_duration_since(at));
+        let aloft = Aloft(self);
         match fly(flight) {
-            Ok((seq, landed)) => self.land(seq, landed, (queue, begun)),
+            Ok((seq, landed)) => {
+                std::mem::forget(aloft);
+                self.land(seq, landed, (queue, begun))
+            }
             Err(error) => {
                 self.poison(error);
                 0
@@ -257,10 +261,20 @@ impl Engine {
         }
     }
 
+    /// Waits until nobody writes a group any more, in a log that has stopped.
+    pub(crate) fn wait_for_flights(&self) {
+        let mut commit = self.commit.lock();
+        while commit.is_writing() {
+            self.room.wait(&mut commit);
+        }
+    }
+
     fn land(&self, seq: u64, landed: Landed, (queue, begun): (Duration, Instant)) -> u64 {
         let (frame_bytes, written_bytes) = (landed.frame_bytes, landed.written_bytes);
         let mut commit = self.commit.lock();
+        commit.came_back();
         if self.is_stopped() {
+            self.room.notify_all();
             return 0;
         }
         let before = self.durable();
@@ -308,7 +322,10 @@ impl Engine {
             if durable > lsn {
                 return Ok(durable);
             }
-            self.check()?;
+            // A log that is closing still makes records durable.
+            if self.is_stopped() {
+                self.check()?;
+            }
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
                 return Err(Error::TimedOut);
@@ -362,7 +379,8 @@ impl Engine {
 
     /// The outcome for whoever waited for a resolved group: durable as far as `last`, or not.
     fn outcome(&self, last: Lsn) -> Result<()> {
-        if self.durable() >= last {
+        // Resolved while the log runs: it was durable, and a truncation may have come since.
+        if self.durable() >= last || !self.is_stopped() {
             return Ok(());
         }
         Err(self.check().err().unwrap_or(Error::Poisoned))
@@ -515,6 +533,16 @@ impl Engine {
         self.spare_taken.notify_all();
         self.housekeeping.notify_all();
         self.wheel.stop();
+    }
+}
+
+/// A flight until it has landed: if it does not, whoever waits for it to come back is told.
+struct Aloft<'a>(&'a Engine);
+
+impl Drop for Aloft<'_> {
+    fn drop(&mut self) {
+        self.0.commit.lock().came_back();
+        self.0.room.notify_all();
     }
 }
 

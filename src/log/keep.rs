@@ -26,36 +26,41 @@ pub(crate) fn run(engine: &Engine) {
         }
         // Appends that nobody waits for are flushed within a tick.
         engine.flush_leftovers();
-        match keep(engine, seen) {
-            Ok(durable) => seen = durable,
-            Err(error) => fail(engine, error),
-        }
-        if rolled || retained.elapsed() >= RETENTION {
+        let retain = rolled || retained.elapsed() >= RETENTION;
+        if retain {
             retained = Instant::now();
-            if let Err(error) = engine.retain() {
-                fail(engine, error);
-            }
         }
+        seen = come_by(engine, seen, retain);
     }
 }
 
-/// One round; returns what is durable, having written it down if that is still what was `seen` before.
-fn keep(engine: &Engine, seen: Lsn) -> Result<Lsn> {
-    let _alone = engine.keeping.lock();
+/// One round. `seen` is what was durable in the round before; returns what is now.
+pub(crate) fn come_by(engine: &Engine, seen: Lsn, retain: bool) -> Lsn {
+    let (durable, kept) = keep(engine, seen);
+    let done = kept.and_then(|()| if retain { engine.retain() } else { Ok(()) });
+    if let Err(error) = done {
+        fail(engine, error);
+    }
+    durable
+}
+
+/// Seals, renames and writes down, unless a trim or a truncation is on: the next round will do.
+fn keep(engine: &Engine, seen: Lsn) -> (Lsn, Result<()>) {
+    let Some(_alone) = engine.keeping.try_lock() else { return (seen, Ok(())) };
     // Under the lock: a truncation takes the watermark back.
     let durable = engine.durable();
-    tidy_up(engine)?;
-    // Idle for a tick: what is durable is written down, so that a damaged end is told from a torn one.
-    if durable == seen {
-        write_down(engine, durable)?;
-    }
-    Ok(durable)
+    // Idle since the last round: what is durable is written down, so that a damaged end is told from a torn one.
+    let idle = durable == seen;
+    let kept = tidy_up(engine).and_then(|()| if idle { write_down(engine, durable) } else { Ok(()) });
+    (durable, kept)
 }
 
 /// A full disk or a passing refusal is tried again at the next tick; a failed write or sync is not.
 fn fail(engine: &Engine, error: Error) {
     match error {
         Error::NoSpace => observe::postponed("housekeeping", &error),
+        // The log is being closed: nothing is wrong with it.
+        Error::Closed => {}
         error => engine.poison(error),
     }
 }

@@ -156,11 +156,29 @@ impl Shared {
         let drained = self.engine.drain();
         self.engine.close();
         self.threads.join();
+        // A caller may be flushing too, in a log that is poisoned: its write must not come after the next open.
+        self.engine.wait_for_flights();
         // Whoever still changes the log comes to an end first; whoever comes later finds it closed.
         let _alone = self.engine.keeping.lock();
         let parked = drained.and_then(|()| self.park());
         drop(lock);
         parked
+    }
+
+    /// Has another thread close the log.
+    fn close_elsewhere(&self) {
+        let Some(lock) = self.lock.lock().take() else { return };
+        let theirs = Arc::new(Shared {
+            engine: Arc::clone(&self.engine),
+            threads: Threads(Mutex::new(std::mem::take(&mut *self.threads.0.lock()))),
+            lock: Mutex::new(Some(lock)),
+        });
+        let ours = Arc::clone(&theirs);
+        match thread::Builder::new().name("annals-close".to_string()).spawn(move || theirs.close()) {
+            Ok(_) => {}
+            // Without a thread it stays open until the process ends, like after a crash.
+            Err(_) => std::mem::forget(ours),
+        }
     }
 
     /// Leaves the log so that the next open needs no scan.
@@ -180,6 +198,10 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        if self.threads.has_this() {
+            // The last handle went with a waker, in the thread that woke it: a thread cannot wait for itself.
+            return self.close_elsewhere();
+        }
         // Nobody is left to be told; what fails here is found when the log is opened.
         let _ = self.close();
     }
@@ -231,12 +253,17 @@ impl Threads {
         Ok(threads)
     }
 
+    /// Whether the calling thread is one of them.
+    fn has_this(&self) -> bool {
+        let this = thread::current().id();
+        self.0.lock().iter().any(|handle| handle.thread().id() == this)
+    }
+
     /// Waits for them to end; the engine was stopped before.
     fn join(&self) {
         for handle in std::mem::take(&mut *self.0.lock()) {
-            // Never the thread itself: threads hold the engine, not the handle that is dropped last. A second
-            // panic would only hide the first.
-            assert!(handle.join().is_ok() || thread::panicking(), "a thread of the log panicked");
+            // One that panicked has poisoned the log.
+            let _ = handle.join();
         }
     }
 }

@@ -1,9 +1,15 @@
 //! The log as a whole over the simulated disk: what went wrong once, and must not again.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 
-use super::{Log, LogOptions};
+use parking_lot::Mutex;
+
+use super::{Log, LogOptions, Ticket, keep};
 use crate::disk::sim::SimDisk;
+use crate::error::Error;
 use crate::types::{Lsn, WriteMethod};
 
 fn options() -> LogOptions {
@@ -43,4 +49,120 @@ fn an_empty_log_may_be_opened_with_larger_segments() {
     log.append_durable(&vec![7; 500 << 10]).unwrap();
     log.close().unwrap();
     assert_eq!(lengths(&open(&disk, options())), [500 << 10]);
+}
+
+/// Housekeeping had read the watermark before the truncation, and wrote it down after: the log then missed
+/// records that it seemed to have acknowledged.
+#[test]
+fn housekeeping_never_vouches_for_what_a_truncation_forgets() {
+    let disk = SimDisk::new(3);
+    let log = open(&disk, options());
+    for _ in 0..10 {
+        log.append_durable(b"record").unwrap();
+    }
+    disk.stall();
+    std::thread::scope(|threads| {
+        threads.spawn(|| log.truncate(Lsn::new(5)).unwrap());
+        // Up to where the superblock says so already, and the list of segments does not.
+        let begins = |what: &str| what.starts_with("Rename spare-") && !what.ends_with(".tmp");
+        while !disk.wait_until_blocked(1).iter().any(|(_, what)| begins(what)) {
+            let others = disk.blocked().into_iter().filter(|(_, what)| !begins(what));
+            others.for_each(|(ticket, _)| assert!(disk.release_one(ticket)));
+        }
+        let keeping = threads.spawn(|| keep::come_by(log.engine(), Lsn::new(10), false));
+        while !keeping.is_finished() {
+            let others = disk.blocked().into_iter().filter(|(_, what)| !begins(what));
+            others.for_each(|(ticket, _)| assert!(disk.release_one(ticket)));
+        }
+        disk.release();
+    });
+    log.close().unwrap();
+    assert_eq!(open(&disk, options()).last_lsn(), Lsn::new(5));
+}
+
+/// Retention asked whether the log takes appends, and its answer, that it is closing, poisoned it.
+#[test]
+fn retention_while_the_log_closes_does_not_poison_it() {
+    let disk = SimDisk::new(4);
+    let log = open(&disk, options().retain_bytes(64 << 10));
+    for _ in 0..40 {
+        log.append_durable(&[7; 4000]).unwrap();
+    }
+    log.engine().drain().unwrap();
+    keep::come_by(log.engine(), Lsn::ZERO, true);
+    assert!(log.failure().is_none());
+    log.close().unwrap();
+}
+
+/// The thread that closed the log joined the flushers, and gave the directory's lock back while a caller was
+/// still writing a group.
+#[test]
+fn a_poisoned_log_is_closed_only_after_the_last_write_has_come_back() {
+    let disk = SimDisk::new(5);
+    let log = open(&disk, options());
+    log.append_durable(b"one").unwrap();
+    disk.stall();
+    std::thread::scope(|threads| {
+        let waiting = threads.spawn(|| log.append_durable(b"two"));
+        let writing = |(_, what): &(u64, String)| what.starts_with("WriteDurable 0");
+        while !disk.wait_until_blocked(1).iter().any(writing) {}
+        log.engine().poison(Error::Poisoned);
+        let closing = threads.spawn(|| log.clone().close());
+        for _ in 0..10_000 {
+            let others = disk.blocked().into_iter().filter(|blocked| !writing(&blocked));
+            others.for_each(|(ticket, _)| assert!(disk.release_one(ticket)));
+            std::thread::yield_now();
+            assert!(!closing.is_finished());
+        }
+        disk.release();
+        assert!(waiting.join().unwrap().is_err() && closing.join().unwrap().is_err());
+    });
+    assert_eq!(open(&disk, options()).last_lsn(), Lsn::new(2));
+}
+
+/// A flusher that woke a task was the last to have it, and with it the log: it waited for itself.
+#[test]
+fn the_last_handle_may_be_dropped_by_the_thread_that_wakes_its_task() {
+    struct Task(Mutex<Option<Ticket>>);
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+    let disk = SimDisk::new(6);
+    let log = open(&disk, options());
+    let task = Arc::new(Task(Mutex::new(Some(log.append(b"one").unwrap()))));
+    drop(log);
+    disk.stall();
+    let waker = Waker::from(Arc::clone(&task));
+    let polled = Pin::new(task.0.lock().as_mut().unwrap()).poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    drop((waker, task));
+    disk.release();
+    loop {
+        match options().open_with(Arc::new(disk.clone())) {
+            Ok(log) => break assert_eq!(log.last_lsn(), Lsn::FIRST),
+            Err(error) => assert!(matches!(error, Error::InUse { .. }), "{error}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Its panic ended a thread in silence, and whoever waited for the group waited for ever.
+#[test]
+fn a_panic_in_a_thread_of_the_log_ends_every_wait() {
+    struct Bomb;
+    impl Wake for Bomb {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker that panics");
+        }
+    }
+    let log = open(&SimDisk::new(7), options());
+    let mut ticket = log.append(b"one").unwrap();
+    let waker = Waker::from(Arc::new(Bomb));
+    if Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)).is_pending() {
+        while log.failure().is_none() {
+            std::thread::yield_now();
+        }
+        assert!(matches!(log.append_durable(b"two"), Err(Error::Poisoned)));
+    }
+    assert!(log.close().is_err());
 }
