@@ -142,7 +142,10 @@ impl Engine {
             match commit.claim_whole(self.buffers(), (bytes, filler.records())) {
                 Ok(claim) => break claim,
                 Err(no_room) => {
-                    self.ask_for_segment(&mut commit, no_room, bytes as u64);
+                    // Not while the disk is full: the preparing thread would try for this one alone.
+                    if !self.out_of_space.load(Ordering::Acquire) {
+                        self.ask_for_segment(&mut commit, no_room, bytes as u64);
+                    }
                     self.hold(&mut commit, no_room, when_full)?;
                 }
             }

@@ -223,6 +223,11 @@ impl Commit {
         self.oversized = self.oversized.max(Some(frame_bytes));
     }
 
+    /// No segment can be made for the oversized group that waits for one: who appends it is told.
+    pub(crate) fn refuse_oversized(&mut self) {
+        self.oversized = None;
+    }
+
     /// Whether appends wait, or soon will, because no segment is ready.
     pub(crate) fn is_short_of_segments(&self) -> bool {
         self.open.is_none() || self.oversized.is_some()

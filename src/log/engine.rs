@@ -169,6 +169,8 @@ impl Engine {
             if commit.spares() < spares {
                 return Some(self.store.options.segment_bytes);
             }
+            // Nothing is wanted that there is no space for: the next large group is tried anew.
+            self.out_of_space.store(false, Ordering::Release);
             self.spare_taken.wait(&mut commit);
         }
     }

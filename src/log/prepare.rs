@@ -77,6 +77,7 @@ fn wait_for_space(engine: &Engine) {
         observe::space(false);
     }
     let mut commit = engine.commit();
+    commit.refuse_oversized();
     engine.room_changed(&mut commit);
     engine.wait_for_change(&mut commit, RETRY);
 }

@@ -7,9 +7,12 @@ use std::task::{Context, Wake, Waker};
 
 use parking_lot::Mutex;
 
+use super::superblock_file::SuperblockFile;
 use super::{Log, LogOptions, Ticket, keep};
 use crate::disk::sim::SimDisk;
+use crate::disk::{Disk, Lock};
 use crate::error::Error;
+use crate::segment::LOCK;
 use crate::types::{Lsn, WriteMethod};
 
 fn options() -> LogOptions {
@@ -89,7 +92,9 @@ fn retention_while_the_log_closes_does_not_poison_it() {
         log.append_durable(&[7; 4000]).unwrap();
     }
     log.engine().drain().unwrap();
-    keep::come_by(log.engine(), Lsn::ZERO, true);
+    while log.first_lsn() == Lsn::FIRST {
+        keep::come_by(log.engine(), Lsn::ZERO, true);
+    }
     assert!(log.failure().is_none());
     log.close().unwrap();
 }
@@ -129,21 +134,19 @@ fn the_last_handle_may_be_dropped_by_the_thread_that_wakes_its_task() {
     }
     let disk = SimDisk::new(6);
     let log = open(&disk, options());
+    disk.stall();
     let task = Arc::new(Task(Mutex::new(Some(log.append(b"one").unwrap()))));
     drop(log);
-    disk.stall();
     let waker = Waker::from(Arc::clone(&task));
     let polled = Pin::new(task.0.lock().as_mut().unwrap()).poll(&mut Context::from_waker(&waker));
     assert!(polled.is_pending());
     drop((waker, task));
     disk.release();
-    loop {
-        match options().open_with(Arc::new(disk.clone())) {
-            Ok(log) => break assert_eq!(log.last_lsn(), Lsn::FIRST),
-            Err(error) => assert!(matches!(error, Error::InUse { .. }), "{error}"),
-        }
+    while let Lock::Taken(_) = disk.lock(LOCK).unwrap() {
         std::thread::yield_now();
     }
+    let found = SuperblockFile::read(&disk).unwrap().unwrap();
+    assert_eq!(found.superblock.clean_tail.map(|tail| tail.last_lsn), Some(Lsn::FIRST));
 }
 
 /// Its panic ended a thread in silence, and whoever waited for the group waited for ever.
@@ -155,14 +158,38 @@ fn a_panic_in_a_thread_of_the_log_ends_every_wait() {
             panic!("a waker that panics");
         }
     }
-    let log = open(&SimDisk::new(7), options());
+    let disk = SimDisk::new(7);
+    let log = open(&disk, options());
+    disk.stall();
     let mut ticket = log.append(b"one").unwrap();
     let waker = Waker::from(Arc::new(Bomb));
-    if Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)).is_pending() {
-        while log.failure().is_none() {
-            std::thread::yield_now();
-        }
-        assert!(matches!(log.append_durable(b"two"), Err(Error::Poisoned)));
+    assert!(Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)).is_pending());
+    disk.release();
+    while log.failure().is_none() {
+        std::thread::yield_now();
     }
+    assert!(matches!(log.append_durable(b"two"), Err(Error::Poisoned)));
     assert!(log.close().is_err());
+}
+
+/// The preparing thread went on trying for the large segment only, and small records were refused too once
+/// the tail was full.
+#[test]
+fn a_record_too_large_for_the_disk_keeps_no_smaller_one_out() {
+    let disk = SimDisk::new(8);
+    let log = open(&disk, options());
+    log.append_durable(b"one").unwrap();
+    disk.set_capacity(Some(disk.used() + (300 << 10)));
+    assert!(matches!(log.append(&vec![7; 1 << 20]), Err(Error::NoSpace)));
+    for _ in 0..30 {
+        while let Err(error) = log.append_durable(&[7; 4000]) {
+            // While the preparing thread takes a breath.
+            assert!(matches!(error, Error::NoSpace), "{error}");
+        }
+    }
+    disk.set_capacity(None);
+    while let Err(error) = log.append_durable(&vec![7; 1 << 20]) {
+        assert!(matches!(error, Error::NoSpace), "{error}");
+    }
+    log.close().unwrap();
 }
