@@ -21,6 +21,13 @@ pub(crate) trait Source: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`Error::TimedOut`]; what broke or closed the log.
     fn wait_beyond(&self, lsn: Lsn, deadline: Option<Instant>) -> Result<Lsn>;
+    /// The segment that holds the record, which is next in it.
+    ///
+    /// # Errors
+    /// As for [`Segments::view`].
+    fn view(&self, lsn: Lsn) -> Result<View> {
+        self.segments().view(lsn)
+    }
 }
 
 /// Reads a range of records in order, without copying them.
@@ -116,7 +123,7 @@ impl Cursor {
             }
             let view = match &mut self.view {
                 Some(view) => view,
-                None => match self.source.segments().view(self.next) {
+                None => match self.source.view(self.next) {
                     Ok(view) => self.view.insert(view),
                     // It looked for what a truncation was just taking away.
                     Err(_) if self.source.segments().cuts() != self.cuts => continue,

@@ -6,6 +6,7 @@
 //! (`engine.rs`).
 
 mod append;
+mod backup;
 #[cfg(feature = "bench")]
 pub mod bench;
 mod commit;

@@ -1,28 +1,39 @@
-//! A log that is opened for reading only, maybe while another process writes to it.
+//! A log that is only read, beside a writer in this or another process or without one.
+
+mod watch;
 
 use std::fmt;
 use std::io;
 use std::ops::RangeBounds;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use super::Mark;
 use super::cursor::{Cursor, Source};
 use super::options::LogOptions;
 use super::record::Record;
-use super::recover::{Beheld, behold};
+use super::recover::{Watched, behold};
 use super::segments::Segments;
-use super::superblock_file::{FoundSuperblock, SuperblockFile};
+use super::superblock_file::SuperblockFile;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, Result};
 use crate::format::Superblock;
+use crate::segment::{SUPERBLOCK, Sealed, View};
 use crate::types::{LogId, Lsn};
 
-/// A log as it was at one moment: when it was opened, or last [refreshed](ReadOnlyLog::refresh).
+/// A log as it was when it was opened, or last [refreshed](ReadOnlyLog::refresh).
 ///
-/// Made with [`LogOptions::open_read_only`]. Takes no lock that a writer would notice and changes nothing; the
-/// writer may be another process, this one, or gone. Shows only what is durable, and less than all of it
-/// where a crashed writer left something to repair.
+/// Made with [`LogOptions::open_read_only`]. Cheap to clone: all clones see the same. Creates, writes and
+/// removes nothing, and works on read-only media. A segment that it reads is kept from being used again by
+/// the writer through a shared lock on its file; records that were read stay as they are.
+///
+/// It shows only what the log itself vouches for: records that the superblock or a later group of records
+/// says are durable. While a writer is busy that is all but the newest groups, and within a moment of an idle
+/// or an orderly end all of them. What was acknowledged right before a crash is shown once a writer has opened
+/// the log again.
 ///
 /// ```
 /// # fn main() -> annals::Result<()> {
@@ -30,36 +41,42 @@ use crate::types::{LogId, Lsn};
 /// use annals::LogOptions;
 ///
 /// let log = LogOptions::new(dir.path()).segment_bytes(8 << 20).open()?;
-/// let one = log.append_durable(b"one")?;
-/// let mut reader = LogOptions::new(dir.path()).open_read_only()?;
-/// assert_eq!(&*reader.read(one.lsn())?, b"one");
-///
-/// let two = log.append_durable(b"two")?;
-/// assert!(reader.refresh()?);
-/// assert_eq!(&*reader.read(two.lsn())?, b"two");
+/// let reader = LogOptions::new(dir.path()).open_read_only()?;
+/// let receipt = log.append_durable(b"news")?;
+/// while reader.refresh()? < receipt.lsn() {
+///     std::thread::yield_now();
+/// }
+/// assert_eq!(&*reader.read(receipt.lsn())?, b"news");
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct ReadOnlyLog {
-    disk: Arc<dyn Disk>,
-    verify_reads: bool,
-    moment: Arc<Moment>,
+    shared: Arc<Shared>,
 }
 
-/// What a log held at one moment.
+/// What all clones and cursors share.
 #[derive(Debug)]
-struct Moment {
-    superblock: Superblock,
+struct Shared {
+    disk: Arc<dyn Disk>,
     segments: Segments,
-    durable: Lsn,
+    durable: AtomicU64,
+    superblock: Mutex<Superblock>,
+    /// Where the log may grow. Held by the one who looks for news.
+    newest: Mutex<Option<Watched>>,
 }
 
 impl LogOptions {
     /// Opens the log in the directory for reading only, beside a writer or without one.
     ///
+    /// Changes nothing, also where a writer would repair something. Takes a time that depends on the newest
+    /// segment and on the number of segments. Of the options, only the directory and
+    /// [`verify_reads`](LogOptions::verify_reads) matter.
+    ///
     /// # Errors
-    /// [`Error::NotALog`]; [`Error::Rot`], [`Error::Hole`], [`Error::SuperblockDamaged`],
-    /// [`Error::ForeignFile`] and [`Error::NewerVersion`] as for [`open`](LogOptions::open); [`Error::Io`].
+    /// [`Error::NotALog`] if there is none; [`Error::Rot`], [`Error::Hole`] and [`Error::SuperblockDamaged`] if
+    /// acknowledged records are damaged or missing; [`Error::ForeignFile`], [`Error::NewerVersion`] and
+    /// [`Error::Io`].
     pub fn open_read_only(self) -> Result<ReadOnlyLog> {
         let disk = RealDisk::open(&self.dir).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => Error::NotALog,
@@ -68,208 +85,209 @@ impl LogOptions {
         self.open_read_only_on(Arc::new(disk))
     }
 
+    /// Opens the log on a disk of the caller's for reading only.
+    ///
+    /// # Errors
+    /// As for [`open_read_only`](LogOptions::open_read_only).
+    #[cfg(any(test, feature = "sim"))]
+    pub fn open_read_only_with(self, disk: Arc<dyn Disk>) -> Result<ReadOnlyLog> {
+        self.open_read_only_on(disk)
+    }
+
     fn open_read_only_on(self, disk: Arc<dyn Disk>) -> Result<ReadOnlyLog> {
-        let moment = Arc::new(Moment::of(&disk, self.verify_reads)?);
-        Ok(ReadOnlyLog { disk, verify_reads: self.verify_reads, moment })
+        let found = behold(&*disk)?;
+        let segments = Segments::new(Arc::clone(&disk), found.segments, self.verify_reads);
+        let shared = Shared {
+            disk,
+            segments,
+            durable: AtomicU64::new(found.durable.get()),
+            superblock: Mutex::new(found.superblock),
+            newest: Mutex::new(found.newest),
+        };
+        Ok(ReadOnlyLog { shared: Arc::new(shared) })
     }
 }
 
 impl ReadOnlyLog {
-    /// Looks at the log again; whether it has moved. Cursors and records from before stay as they are.
+    /// Looks for newer records, and returns the newest that is known to be durable.
     ///
-    /// Reads the headers of all segments and all of the newest one: meant for now and then.
+    /// Follows the writer across segments and trims. Reads what was appended since the last look; only after
+    /// a truncation, or if a gap was trimmed away meanwhile, everything is looked at as in an open. Cursors go
+    /// on with what is new.
     ///
     /// # Errors
-    /// As for [`LogOptions::open_read_only`]; what was seen before can still be read then.
-    pub fn refresh(&mut self) -> Result<bool> {
-        let moment = Moment::of(&self.disk, self.verify_reads)?;
-        let moved = (moment.durable, moment.superblock.first_lsn)
-            != (self.moment.durable, self.moment.superblock.first_lsn);
-        self.moment = Arc::new(moment);
-        Ok(moved)
+    /// As for [`LogOptions::open_read_only`]; what was seen before can still be read.
+    pub fn refresh(&self) -> Result<Lsn> {
+        let mut newest = self.shared.newest.lock();
+        // Whatever is odd is looked at as a whole, and judged then.
+        if !matches!(self.shared.follow(&mut newest), Ok(true)) {
+            self.shared.start_over(&mut newest)?;
+        }
+        Ok(self.shared.durable())
     }
 
     /// Reads one record.
     ///
     /// # Errors
-    /// [`Error::Trimmed`] and [`Error::BeyondEnd`] if there is no such record; [`Error::Rot`] if its bytes no
-    /// longer check.
+    /// [`Error::Trimmed`] and [`Error::BeyondEnd`] if there is no such record as far as was seen;
+    /// [`Error::Rot`] if its bytes no longer check; [`Error::Io`].
     pub fn read(&self, lsn: Lsn) -> Result<Record> {
-        let last = self.moment.durable;
-        let read = self.moment.segments.read(lsn, last).or_else(|error| self.trimmed_since(lsn, error))?;
-        read.ok_or(Error::BeyondEnd { asked: lsn, last })
+        let shared = &self.shared;
+        let record = shared.settled(|| shared.segments.read(lsn, shared.durable()))?;
+        record.ok_or_else(|| Error::BeyondEnd { asked: lsn, last: shared.durable() })
     }
 
-    /// Tells of a trim if that is why the record is not where it was at the last look.
-    fn trimmed_since<T>(&self, lsn: Lsn, error: Error) -> Result<T> {
-        match SuperblockFile::read(&*self.disk) {
-            Ok(Some(FoundSuperblock { superblock, .. })) if lsn < superblock.first_lsn => {
-                Err(Error::Trimmed { asked: lsn, first: superblock.first_lsn })
-            }
-            _ => Err(error),
-        }
-    }
-
-    /// A cursor over the records of a range, oldest first.
+    /// A cursor over the records of a range, oldest first, as far as was seen; it goes on after a
+    /// [`refresh`](ReadOnlyLog::refresh).
     ///
     /// # Errors
     /// [`Error::Trimmed`] if the range begins before the oldest record.
     pub fn cursor(&self, range: impl RangeBounds<Lsn>) -> Result<Cursor> {
-        Cursor::new(Arc::clone(&self.moment) as Arc<dyn Source>, &range)
+        Cursor::new(Arc::clone(&self.shared) as Arc<dyn Source>, &range)
     }
 
-    /// The oldest record that the log has, or the one it will have next.
+    /// The oldest record that the log had at the last look, or the one it would have next.
     #[must_use]
     pub fn first_lsn(&self) -> Lsn {
-        self.moment.superblock.first_lsn
+        self.shared.segments.first_lsn()
     }
 
-    /// The newest record that is known to be durable; [`Lsn::ZERO`] if there never was one.
+    /// The newest record that was known to be durable at the last look; [`Lsn::ZERO`] if there never was one.
     #[must_use]
     pub fn last_lsn(&self) -> Lsn {
-        self.moment.durable
+        self.shared.durable()
     }
 
-    /// The program's mark.
+    /// The mark that the program had stored last, as of the last look.
     #[must_use]
     pub fn mark(&self) -> Option<Mark> {
-        let mark = self.moment.superblock.mark.as_ref()?;
-        Some(Mark { lsn: mark.lsn, bytes: mark.bytes.clone() })
+        let superblock = self.shared.superblock.lock();
+        superblock.mark.as_ref().map(|mark| Mark { lsn: mark.lsn, bytes: mark.bytes.clone() })
     }
 
     /// The log's identity, drawn when it was created.
     #[must_use]
     pub fn id(&self) -> LogId {
-        self.moment.superblock.log_id
+        self.shared.superblock.lock().log_id
     }
 }
 
 impl fmt::Debug for ReadOnlyLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (first, last) = (self.first_lsn(), self.last_lsn());
-        f.debug_struct("ReadOnlyLog")
-            .field("first_lsn", &first)
-            .field("last_lsn", &last)
-            .finish_non_exhaustive()
+        f.debug_struct("ReadOnlyLog").field("first", &first).field("last", &last).finish_non_exhaustive()
     }
 }
 
-impl Moment {
-    fn of(disk: &Arc<dyn Disk>, verify_reads: bool) -> Result<Moment> {
-        let Beheld { superblock, segments, durable } = behold(&**disk)?;
-        let segments = Segments::new(Arc::clone(disk), segments, verify_reads);
-        Ok(Moment { superblock, segments, durable })
+impl Shared {
+    /// Reads on where the log may have grown; `false` if it is not the log that it was, or something that
+    /// should be there is not.
+    fn follow(&self, newest: &mut Option<Watched>) -> Result<bool> {
+        let Some(newest) = newest else { return Ok(false) };
+        let found = self.read_superblock()?;
+        let known = self.superblock.lock();
+        if found.sequence < known.sequence || found.durable < known.durable {
+            return Ok(false);
+        }
+        drop(known);
+        let seen = (newest.header.first_lsn, newest.extent.last);
+        let mut full = Vec::new();
+        loop {
+            // Before the segment is read: whoever has a successor grows no more.
+            let next = newest.successor(&*self.disk)?;
+            let ended = next.as_ref().map(|next| (next.header.first_lsn.prev(), next.header.previous_digest));
+            if !newest.read_on(&*self.disk, found.durable, ended.map(|(last, _)| last))? {
+                return Ok(false);
+            }
+            let Some(next) = next else { break };
+            if Some((newest.extent.last, newest.extent.digest)) != ended {
+                return Ok(false);
+            }
+            full.push(std::mem::replace(newest, next).as_sealed());
+        }
+        // What a later trim has taken away need not be here.
+        if newest.extent.last < found.durable.max(found.first_lsn.prev()) {
+            return Ok(false);
+        }
+        if (newest.header.first_lsn, newest.extent.last) != seen {
+            full.push(newest.as_sealed());
+        }
+        self.publish(full, newest.extent.last, found);
+        Ok(true)
+    }
+
+    /// Lets readers at what is new: the newest segment as it is now, and those that follow it.
+    fn publish(&self, grown: Vec<Sealed>, durable: Lsn, superblock: Superblock) {
+        self.segments.grow(grown);
+        self.segments.trim(superblock.first_lsn);
+        // Release: pairs with the Acquire in `durable`, so the list is seen with it.
+        self.durable.store(durable.get(), Ordering::Release);
+        *self.superblock.lock() = superblock;
+    }
+
+    /// Looks at the whole log again.
+    fn start_over(&self, newest: &mut Option<Watched>) -> Result<()> {
+        let id = self.superblock.lock().log_id;
+        let found = behold(&*self.disk)?;
+        check_id(id, &found.superblock)?;
+        // After a truncation the watermark goes back first, so that whoever notices asks for nothing that is
+        // gone; what is new is shown when the list has it.
+        // Release: pairs with the Acquire in `durable`.
+        self.durable.fetch_min(found.durable.get(), Ordering::Release);
+        self.segments.renew(found.segments);
+        self.durable.store(found.durable.get(), Ordering::Release);
+        *self.superblock.lock() = found.superblock;
+        *newest = found.newest;
+        Ok(())
+    }
+
+    fn read_superblock(&self) -> Result<Superblock> {
+        let found = SuperblockFile::read(&*self.disk)?.ok_or(Error::NotALog)?.superblock;
+        check_id(self.superblock.lock().log_id, &found)?;
+        Ok(found)
+    }
+
+    /// Reads, and if something is missing or is not what it was, looks at the whole log and reads again: the
+    /// writer may have trimmed or truncated since the last look.
+    fn settled<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
+        match read() {
+            Err(Error::Rot { .. } | Error::Hole { .. }) => {
+                self.start_over(&mut self.newest.lock())?;
+                read()
+            }
+            done => done,
+        }
     }
 }
 
-impl Source for Moment {
+fn check_id(expected: LogId, superblock: &Superblock) -> Result<()> {
+    let found = superblock.log_id;
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Error::ForeignFile { file: SUPERBLOCK.into(), expected, found })
+    }
+}
+
+impl Source for Shared {
     fn segments(&self) -> &Segments {
         &self.segments
     }
 
     fn durable(&self) -> Lsn {
-        self.durable
+        // Acquire: pairs with the Release in `publish`.
+        Lsn::new(self.durable.load(Ordering::Acquire))
     }
 
     fn wait_beyond(&self, _: Lsn, _: Option<Instant>) -> Result<Lsn> {
-        // A moment does not move on.
-        Err(Error::Closed)
+        // It moves on when it is refreshed, not by itself.
+        Err(Error::TimedOut)
+    }
+
+    fn view(&self, lsn: Lsn) -> Result<View> {
+        self.settled(|| self.segments.view(lsn))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::path::Path;
-
-    use super::*;
-
-    fn options(dir: &Path) -> LogOptions {
-        LogOptions::new(dir).segment_bytes(64 << 10)
-    }
-
-    fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-        let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
-        let named = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
-        entries
-            .map(|entry| (entry.path(), named(entry)))
-            .map(|(path, name)| (name, std::fs::read(path).unwrap()))
-            .collect()
-    }
-
-    fn lsns(log: &ReadOnlyLog) -> Vec<u64> {
-        log.cursor(..).unwrap().records().map(|record| record.unwrap().lsn().get()).collect()
-    }
-
-    #[test]
-    fn a_reader_follows_a_live_writer_and_never_shows_what_is_not_durable() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = options(dir.path()).open().unwrap();
-        let mut reader = options(dir.path()).open_read_only().unwrap();
-        assert_eq!(reader.last_lsn(), Lsn::ZERO);
-        for round in 0..60 {
-            let receipt = log.append_durable(&[round; 3000]).unwrap();
-            let not_waited_for = log.append(b"later").unwrap();
-            let moved = reader.refresh().unwrap();
-            assert!(moved && reader.last_lsn() >= receipt.lsn() && reader.last_lsn() <= not_waited_for.lsn());
-            assert_eq!(*reader.read(receipt.lsn()).unwrap(), [round; 3000]);
-            not_waited_for.wait().unwrap();
-        }
-        reader.refresh().unwrap();
-        assert_eq!(lsns(&reader), (1..=120).collect::<Vec<_>>());
-        assert!(matches!(reader.read(Lsn::new(121)), Err(Error::BeyondEnd { .. })));
-    }
-
-    #[test]
-    fn a_reader_of_a_trimmed_and_recycled_log_reads_on_or_is_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = options(dir.path()).open().unwrap();
-        log.append_durable(&[0; 3000]).unwrap();
-        let mut reader = options(dir.path()).open_read_only().unwrap();
-        let held = reader.read(Lsn::FIRST).unwrap();
-        for round in 1..=100_u8 {
-            let receipt = log.append_durable(&[round; 3000]).unwrap();
-            log.trim(receipt.lsn()).unwrap();
-        }
-        assert_eq!(*held, [0; 3000], "what is held stays as it was");
-        drop(held);
-        // The map may be kept for a while, but no longer than the reader is.
-        let stale = options(dir.path()).open_read_only().unwrap();
-        let receipt = log.append_durable(b"next").unwrap();
-        log.trim(receipt.lsn().next()).unwrap();
-        for round in 0..60 {
-            log.append_durable(&[round; 3000]).unwrap();
-        }
-        log.trim(log.last_lsn()).unwrap();
-        assert!(matches!(stale.read(receipt.lsn()), Err(Error::Trimmed { .. })));
-        reader.refresh().unwrap();
-        assert_eq!(reader.first_lsn(), log.last_lsn());
-        assert_eq!(*reader.read(log.last_lsn()).unwrap(), [59; 3000]);
-        assert!(matches!(reader.read(Lsn::FIRST), Err(Error::Trimmed { .. })));
-    }
-
-    #[test]
-    fn reading_changes_no_byte_of_a_closed_log() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = options(dir.path()).open().unwrap();
-        let tickets: Vec<_> = (0..50).map(|round| log.append(&[round; 2000]).unwrap()).collect();
-        tickets.into_iter().for_each(|ticket| assert!(ticket.wait().is_ok()));
-        log.set_mark(Lsn::new(7), b"mine").unwrap();
-        log.close().unwrap();
-        let before = files(dir.path());
-        let reader = options(dir.path()).open_read_only().unwrap();
-        assert_eq!(lsns(&reader), (1..=50).collect::<Vec<_>>());
-        assert_eq!(reader.mark().unwrap().bytes, b"mine");
-        drop(reader);
-        assert!(before == files(dir.path()), "not a byte, not a name");
-    }
-
-    #[test]
-    fn there_is_nothing_to_read_where_there_is_no_log() {
-        let dir = tempfile::tempdir().unwrap();
-        for path in [dir.path().to_owned(), dir.path().join("nowhere")] {
-            assert!(matches!(options(&path).open_read_only(), Err(Error::NotALog)));
-        }
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-}
+mod tests;

@@ -18,8 +18,8 @@ use super::segments::Listed;
 use super::superblock_file::SuperblockFile;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::format::{BLOCK_BYTES, Digest, SegmentHeader, Superblock};
-use crate::segment::{Spare, Tail, segment_name};
+use crate::format::{BLOCK_BYTES, Digest, Footer, SegmentHeader, Superblock};
+use crate::segment::{Extent, Sealed, Spare, Tail, segment_name};
 use crate::types::{Epoch, LogId, Lsn, SegmentId, WriteMethod};
 
 /// What the caller wants of the log that is opened.
@@ -56,9 +56,34 @@ pub(crate) struct Recovered {
 #[derive(Debug)]
 pub(crate) struct Beheld {
     pub(crate) superblock: Superblock,
+    /// The segments, all of them as sealed ones.
     pub(crate) segments: Listed,
+    /// The newest segment, which may grow and be followed by others.
+    pub(crate) newest: Option<Watched>,
     /// The newest record known to be durable.
     pub(crate) durable: Lsn,
+}
+
+/// A segment that may grow under the eyes of a reader.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) header: SegmentHeader,
+    /// What the file was called when it was found.
+    pub(crate) name: Arc<str>,
+    /// What is known to be durable of it; without tables if it was found sealed.
+    pub(crate) extent: Extent,
+    /// Its footer, once it is sealed.
+    pub(crate) footer: Option<Footer>,
+}
+
+impl Watched {
+    /// What is durable now, to be read.
+    pub(crate) fn as_sealed(&self) -> Sealed {
+        match &self.footer {
+            Some(footer) if footer.end == self.extent.end => Sealed::new(self.header, footer),
+            _ => Sealed::unsealed(self.header, Arc::clone(&self.name), self.extent.clone()),
+        }
+    }
 }
 
 impl fmt::Debug for Recovered {

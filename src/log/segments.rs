@@ -148,6 +148,49 @@ impl Segments {
         gone
     }
 
+    /// Puts segments that have grown in the place of the newest one: that one again first, then those that
+    /// follow it. For a log that is only read.
+    pub(crate) fn grow(&self, grown: Vec<Sealed>) {
+        let Some(first) = grown.first().map(Sealed::first_lsn) else { return };
+        let mut list = self.list.write();
+        let before = list.pop_back();
+        assert!(before.is_some_and(|before| before.first_lsn() == first), "the newest segment grows");
+        list.extend(grown.into_iter().map(|sealed| Segment::Sealed(Arc::new(sealed))));
+        drop(list);
+        self.cache.forget(first);
+    }
+
+    /// Goes on with another list, of which those segments that are the same keep what readers have of them.
+    /// Counts as a truncation if records are gone that were not trimmed. For a log that is only read.
+    pub(crate) fn renew(&self, listed: Listed) {
+        // Release: as in `trim`.
+        self.first_lsn.fetch_max(listed.first_lsn.get(), Ordering::Release);
+        let mut new: VecDeque<_> =
+            listed.sealed.into_iter().map(|sealed| Segment::Sealed(Arc::new(sealed))).collect();
+        let mut list = self.list.write();
+        let mut gone = Vec::new();
+        let mut is_cut = false;
+        for old in list.drain(..) {
+            let found = position(&new, old.first_lsn()).map(|index| &mut new[index]);
+            match found.filter(|found| found.header() == old.header()) {
+                Some(found) if found.is_same(&old) => *found = old,
+                Some(found) => {
+                    is_cut |= found.last_lsn() < old.last_lsn();
+                    gone.push(old.first_lsn());
+                }
+                None => {
+                    is_cut |= old.last_lsn() >= listed.first_lsn;
+                    gone.push(old.first_lsn());
+                }
+            }
+        }
+        *list = new;
+        // Release: pairs with the Acquire in `cuts`. Under the lock: who sees the count finds the new list.
+        self.cuts.fetch_add(u64::from(is_cut), Ordering::Release);
+        drop(list);
+        gone.into_iter().for_each(|first| self.cache.forget(first));
+    }
+
     /// The segment that holds the record, or would.
     pub(crate) fn find(&self, lsn: Lsn) -> Option<Segment> {
         let list = self.list.read();

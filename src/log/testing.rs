@@ -375,7 +375,8 @@ pub(crate) fn header_of(disk: &SimDisk, first: u64) -> SegmentHeader {
 /// A log of `count` segments with a record each; the last one has no footer.
 pub(crate) fn write_tiny_segments(disk: &dyn Disk, count: u64) {
     let log_id = LogId::new(1);
-    SuperblockFile::create(disk, Superblock::new(log_id, WriteMethod::Buffered)).unwrap();
+    let superblock = Superblock::new(log_id, WriteMethod::Buffered);
+    SuperblockFile::create(disk, Superblock { durable: Lsn::new(count), ..superblock }).unwrap();
     let mut digest = Digest::ZERO;
     for number in 1..=count {
         let header = SegmentHeader {

@@ -12,7 +12,7 @@ mod view;
 
 pub(crate) use extent::{Extent, Noted};
 pub(crate) use name::{FileName, LOCK, SUPERBLOCK, segment_name, spare_name};
-pub(crate) use sealed::{MapCache, Pinned, Sealed, park, read_footer, seal, seal_extent};
+pub(crate) use sealed::{MapCache, Pinned, Sealed, park, park_extent, read_footer, seal, seal_extent};
 pub(crate) use spare::Spare;
 pub(crate) use tail::Tail;
 pub(crate) use view::{Segment, Spot, Step, View};

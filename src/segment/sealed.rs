@@ -122,6 +122,13 @@ impl Sealed {
         segment_name(self.header.first_lsn)
     }
 
+    /// Whether the other is the same segment, ends in the same place, and has its index where this one has.
+    pub(crate) fn is_same(&self, other: &Sealed) -> bool {
+        self.header == other.header
+            && (self.end, self.last, self.digest) == (other.end, other.last, other.digest)
+            && self.unsealed.is_some() == other.unsealed.is_some()
+    }
+
     /// Whether somebody reads it: a cursor, a record, or the cache of maps.
     pub(crate) fn is_pinned(&self) -> bool {
         self.opened.lock().strong_count() > 0
@@ -146,27 +153,11 @@ impl Sealed {
     }
 
     fn open(&self, disk: &dyn Disk) -> Result<Pinned> {
-        let name = self.name();
-        let file = self.open_file(disk, &name)?;
-        let io = |doing| move |source| (doing, source);
-        let opened = (|| {
-            if !file.try_lock(false).map_err(io("lock"))? {
-                return Ok(None);
-            }
-            // After the lock: from here on the file stays what it is.
-            let mut block = vec![0; HEADER_BLOCK_BYTES];
-            file.read_at(&mut block, 0).map_err(io("read"))?;
-            if SegmentHeader::decode(&block).ok() != Some(self.header) {
-                return Ok(None);
-            }
-            let map = file.map().map_err(io("map"))?;
-            Ok((map.mapped() >= self.end).then_some(map))
-        })();
-        let map = match opened {
-            Ok(Some(map)) => map,
-            Ok(None) => return Err(self.rot(0..HEADER_BLOCK_BYTES as u64)),
-            Err((doing, source)) => return Err(Error::io(doing, &name, source)),
-        };
+        let file = self.open_locked(disk)?;
+        let map = file.map().map_err(|source| Error::io("map", &self.name(), source))?;
+        if map.mapped() < self.end {
+            return Err(self.rot(0..HEADER_BLOCK_BYTES as u64));
+        }
         // Nobody appends to it, and a truncation only ever moves the end towards the front.
         map.publish(self.end);
         let tables = match &self.unsealed {
@@ -175,6 +166,29 @@ impl Sealed {
         };
         let index = Index::Sealed { tables, first: self.header.first_lsn, last: self.last, _lock: file };
         Ok(Pinned { map, index, used: AtomicU64::new(0) })
+    }
+
+    /// The segment's file, with the lock of readers: while it is open nobody uses it again.
+    ///
+    /// # Errors
+    /// [`Error::Hole`] if the file is gone, [`Error::Rot`] if it is not this segment any more, and whatever
+    /// the operating system says.
+    pub(crate) fn open_locked(&self, disk: &dyn Disk) -> Result<Arc<dyn File>> {
+        let name = self.name();
+        let io = |doing| {
+            let name = &name;
+            move |source| Error::io(doing, name, source)
+        };
+        let file = self.open_file(disk, &name)?;
+        if file.try_lock(false).map_err(io("lock"))? {
+            // After the lock: from here on the file stays what it is.
+            let mut block = vec![0; HEADER_BLOCK_BYTES];
+            file.read_at(&mut block, 0).map_err(io("read"))?;
+            if SegmentHeader::decode(&block).ok() == Some(self.header) {
+                return Ok(file);
+            }
+        }
+        Err(self.rot(0..HEADER_BLOCK_BYTES as u64))
     }
 
     fn open_file(&self, disk: &dyn Disk, name: &str) -> Result<Arc<dyn File>> {
@@ -345,16 +359,26 @@ pub(crate) fn seal_extent(
 /// # Errors
 /// As for [`seal`].
 pub(crate) fn park(tail: &Tail, wall_ms: u64) -> Result<CleanTail> {
-    tail.with_extent(|extent| {
-        let header = tail.header();
-        let footer = footer_of(header, extent, (FooterKind::Parked, wall_ms));
-        write_footer(&**tail.file(), header, &footer, &extent.tables)?;
-        Ok(CleanTail {
-            segment_id: header.segment_id,
-            end: extent.end,
-            last_lsn: extent.last,
-            digest: extent.digest,
-        })
+    tail.with_extent(|extent| park_extent(&**tail.file(), tail.header(), extent, wall_ms))
+}
+
+/// Parks a tail at the end of `extent`.
+///
+/// # Errors
+/// As for [`seal`].
+pub(crate) fn park_extent(
+    file: &dyn File,
+    header: &SegmentHeader,
+    extent: &Extent,
+    wall_ms: u64,
+) -> Result<CleanTail> {
+    let footer = footer_of(header, extent, (FooterKind::Parked, wall_ms));
+    write_footer(file, header, &footer, &extent.tables)?;
+    Ok(CleanTail {
+        segment_id: header.segment_id,
+        end: extent.end,
+        last_lsn: extent.last,
+        digest: extent.digest,
     })
 }
 

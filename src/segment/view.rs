@@ -87,6 +87,15 @@ impl Segment {
         }
     }
 
+    /// Whether the other is the same segment, ends in the same place, and is no better known.
+    pub(crate) fn is_same(&self, other: &Segment) -> bool {
+        match (self, other) {
+            (Segment::Sealed(one), Segment::Sealed(other)) => one.is_same(other),
+            (Segment::Tail(one), Segment::Tail(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
     /// The file's name now.
     pub(crate) fn name(&self) -> Arc<str> {
         match self {

@@ -23,6 +23,7 @@ fn shelf(seed: u64) -> (Scribe, Arc<Shelf>) {
     scribe.flush(&batch);
     scribe.roll_and_seal(&[b"eight"]);
     scribe.append(&[b"nine"]);
+    scribe.idle();
     let listed = recover::behold(&scribe.disk).unwrap().segments;
     let mut sealed = listed.sealed;
     sealed.pop();
@@ -207,6 +208,7 @@ fn the_start_of_an_epoch_takes_an_lsn_and_is_no_record() {
     let start = scribe.epoch_start();
     scribe.flush(&start);
     scribe.append(&[b"three"]);
+    scribe.idle();
     let shelf = Shelf::beheld(&scribe.disk, recover::behold(&scribe.disk).unwrap());
     assert_eq!(rest(&mut cursor(&shelf, ..).unwrap()), [1, 3]);
     assert!(shelf.segments.read(lsn(2), lsn(3)).unwrap().is_none());
@@ -251,6 +253,7 @@ fn a_truncation_takes_cursors_to_what_was_appended_instead() {
     assert_eq!(rest(&mut cursor), [2]);
     let mut again = Scribe::reopen(&scribe.disk, scribe.written);
     again.append(&[b"three again"]);
+    again.idle();
     let shelf = Shelf::beheld(&again.disk, recover::behold(&again.disk).unwrap());
     assert_eq!(shelf.records().unwrap(), again.up_to(lsn(3)));
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::Beheld;
-use super::chain::{Link, LinkEnd, segment_of};
+use super::chain::{Known, Link, LinkEnd, segment_of};
 use super::plan::{Newest, Plan, Scanned};
 use super::survey::{Found, Looking};
-use crate::disk::{Access, Disk};
+use super::{Beheld, Watched};
+use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::format::{Footer, Tables};
 use crate::log::segments::Listed;
 use crate::log::superblock_file::SuperblockFile;
 use crate::segment::{Extent, Sealed};
@@ -22,14 +23,17 @@ const ATTEMPTS: usize = 16;
 /// As for [`recover`](super::recover).
 pub(super) fn behold(disk: &dyn Disk) -> Result<Beheld> {
     let mut before = Fingerprint::take(disk)?;
+    let mut is_suspect = false;
     for _ in 1..ATTEMPTS {
         let attempt = attempt(disk);
         let after = Fingerprint::take(disk)?;
         // A file that is just renamed may be under neither name for the reader, and with it the newest records.
         let held_still = match &attempt {
             Ok(_) => before.names == after.names,
-            Err(_) => before == after,
+            // What a flush is just writing may look damaged, once.
+            Err(_) => is_suspect && before == after,
         };
+        is_suspect = before == after;
         if held_still {
             return attempt;
         }
@@ -58,38 +62,49 @@ impl Fingerprint {
 fn attempt(disk: &dyn Disk) -> Result<Beheld> {
     let found = SuperblockFile::read(disk)?.ok_or(Error::NotALog)?;
     let plan = Plan::make(disk, found, Looking::Copied)?;
-    let mut durable = plan.last_lsn();
+    let last_lsn = plan.last_lsn();
     let Plan { superblock, chain, newest, .. } = plan;
+    let first_lsn = superblock.first_lsn;
     let mut sealed: Vec<Sealed> =
-        chain.links.iter().map(|Link { found, end }| sealed_or_not(found, end)).collect();
-    match (&chain.last, newest) {
-        (None, _) | (_, Newest::Nothing) => {}
-        (Some(last), Newest::Sealed { end, .. }) => sealed.push(sealed_or_not(last, &end)),
-        (Some(last), Newest::Parked { extent }) => sealed.push(unsealed(last, extent)),
+        chain.links.iter().map(|Link { found, end }| watch(found, end).as_sealed()).collect();
+    let newest = match (&chain.last, newest) {
+        (None, _) | (_, Newest::Nothing) => None,
+        (Some(last), Newest::Sealed { end, .. }) => Some(watch(last, &end)),
+        (Some(last), Newest::Parked { extent }) => Some(watch_open(last, extent)),
         (Some(last), Newest::Scanned { extent, scanned }) => {
-            durable = make_durable(disk, last, &extent, &scanned);
-            sealed.push(unsealed(last, extent));
+            let known = Known { disk, looking: Looking::Copied, first_lsn, durable: Lsn::ZERO };
+            Some(watch_open(last, vouched(known, last, extent, &scanned)?))
         }
+    };
+    sealed.extend(newest.as_ref().map(Watched::as_sealed));
+    let durable = newest.as_ref().map_or(last_lsn, |newest| newest.extent.last);
+    let segments = Listed { sealed, tail: None, first_lsn };
+    Ok(Beheld { superblock, segments, newest, durable })
+}
+
+/// The part of the tail that is known to be durable. The rest may be in memory only, and a sync by somebody
+/// else than the writer proves nothing: one that failed before may have marked it clean.
+fn vouched(known: Known<'_>, last: &Found, extent: Extent, scanned: &Scanned) -> Result<Extent> {
+    // A segment begins when all before it is durable.
+    let vouched = scanned.vouched.max(segment_of(last).first_lsn.prev());
+    if extent.last <= vouched {
+        return Ok(extent);
     }
-    let segments = Listed { sealed, tail: None, first_lsn: superblock.first_lsn };
-    Ok(Beheld { superblock, segments, durable })
+    let scan = known.rescan(last, vouched)?.expect("not before the segment");
+    Ok(Extent::of_scan(&scan))
 }
 
-/// What the scan has seen may be in memory only; after a sync it is not. Where that is refused, only what the
-/// writer vouches for is shown.
-fn make_durable(disk: &dyn Disk, last: &Found, extent: &Extent, scanned: &Scanned) -> Lsn {
-    let synced =
-        last.open(disk, Access::Read).and_then(|file| file.sync().map_err(|source| last.io("sync", source)));
-    if synced.is_ok() { extent.last } else { scanned.vouched }
-}
-
-fn sealed_or_not(found: &Found, end: &LinkEnd) -> Sealed {
+fn watch(found: &Found, end: &LinkEnd) -> Watched {
     match end {
-        LinkEnd::Sealed(footer) => Sealed::new(*segment_of(found), footer),
-        LinkEnd::Scanned(scan) => unsealed(found, Extent::of_scan(scan)),
+        LinkEnd::Sealed(footer) => {
+            let Footer { end, last_lsn: last, digest, groups, .. } = *footer;
+            let extent = Extent { end, last, digest, groups, tables: Tables::new() };
+            Watched { footer: Some(*footer), ..watch_open(found, extent) }
+        }
+        LinkEnd::Scanned(scan) => watch_open(found, Extent::of_scan(scan)),
     }
 }
 
-fn unsealed(found: &Found, extent: Extent) -> Sealed {
-    Sealed::unsealed(*segment_of(found), Arc::clone(&found.name), extent)
+fn watch_open(found: &Found, extent: Extent) -> Watched {
+    Watched { header: *segment_of(found), name: Arc::clone(&found.name), extent, footer: None }
 }

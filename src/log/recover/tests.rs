@@ -65,7 +65,7 @@ fn rot(error: &Error) -> (&str, u64, u64) {
 #[test]
 fn a_log_is_read_as_it_was_written() {
     let scribe = three_segments(1);
-    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
+    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(8)));
     assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
     assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)), "reopening gives the same log");
 }
@@ -369,7 +369,7 @@ fn a_segment_that_was_begun_in_a_spare_gets_its_name() {
     let before = scribe.roll(&[b"ten"]);
     assert_eq!(&*before.name(), &*name(8));
     let spare = scribe.tail.name();
-    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(10)));
+    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
     assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(10)));
     let names = scribe.disk.list().unwrap();
     assert!(names.contains(&name(10)) && !names.iter().any(|name| **name == *spare));
@@ -381,7 +381,7 @@ fn several_segments_that_were_begun_in_spares_get_their_names_and_footers() {
     scribe.roll(&[b"ten"]);
     scribe.roll(&[b"eleven"]);
     scribe.roll(&[b"twelve"]);
-    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(12)));
+    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(11)));
     let recovered = recover(&scribe.disk, WANTED).unwrap();
     assert_eq!(recovered.segments.sealed.len(), 5);
     assert_eq!(Shelf::of(&scribe.disk, recovered).records().unwrap(), scribe.up_to(Lsn::new(12)));
@@ -402,7 +402,9 @@ fn a_segment_whose_first_write_was_torn_was_never_begun() {
             scribe.name_for_good();
         }
         let last = if intact == HEADER_BLOCK_BYTES { 10 } else { 9 };
-        assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(last)), "{named} {intact}");
+        // Without a trace of the next segment, nothing says that this one's last group is durable.
+        let vouched = if named || intact > 0 { 9 } else { 8 };
+        assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(vouched)), "{named} {intact}");
         let recovered = recover(&scribe.disk, WANTED).unwrap();
         assert_eq!(recovered.next_lsn, Lsn::new(last + 1), "{named} {intact}");
         assert_eq!(recovered.spares.len(), usize::from(last == 9), "{named} {intact}");
@@ -436,7 +438,7 @@ fn a_lost_footer_is_written_again_and_rot_under_it_is_found() {
     let scribe = three_segments(30);
     let whole = scribe.disk.snapshot();
     scribe.disk.overwrite(&name(1), SEGMENT_BYTES - BLOCK, &[0; BLOCK_BYTES]);
-    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
+    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(8)));
     assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
     let footer = Footer::decode(&scribe.disk.durable_contents(&name(1))[(SEGMENT_BYTES - BLOCK) as usize..]);
     assert_eq!(footer.unwrap().last_lsn, Lsn::new(4), "it is sealed");
@@ -453,7 +455,7 @@ fn a_damaged_index_is_made_again() {
     let scribe = three_segments(31);
     scribe.disk.flip_bit(&name(1), SEGMENT_BYTES - 2 * BLOCK + 1, 1);
     scribe.disk.flip_bit(&name(5), SEGMENT_BYTES - 2 * BLOCK + 1, 1);
-    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
+    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(8)));
     scribe.disk.delete(&name(8));
     let recovered = recover(&scribe.disk, WANTED).unwrap();
     assert_eq!(recovered.next_lsn, Lsn::new(8), "also of the newest segment");
@@ -524,18 +526,20 @@ fn reading_only_changes_nothing_in_any_of_these_states() {
     scribe.disk.create(&format!("{}.tmp", spare_name(52))).unwrap();
     let before = contents(&scribe.disk);
     let beheld = behold(&scribe.disk).unwrap();
-    assert_eq!(beheld.durable, Lsn::new(10));
-    assert_eq!(Shelf::beheld(&scribe.disk, beheld).records().unwrap(), scribe.up_to(Lsn::new(10)));
+    assert_eq!(beheld.durable, Lsn::new(9));
+    assert_eq!(Shelf::beheld(&scribe.disk, beheld).records().unwrap(), scribe.up_to(Lsn::new(9)));
     assert_eq!(contents(&scribe.disk), before);
 }
 
 #[test]
-fn a_reader_that_may_not_sync_sees_what_the_writer_vouches_for() {
-    let scribe = three_segments(37);
-    scribe.disk.fail(Fail::nth(Operation::Sync, 1, Fault::Io));
+fn a_reader_sees_what_the_log_vouches_for_and_no_more() {
+    let mut scribe = three_segments(37);
     let beheld = behold(&scribe.disk).unwrap();
-    assert_eq!(beheld.durable, Lsn::new(8));
+    assert_eq!(beheld.durable, Lsn::new(8), "the last group may be in memory only");
+    assert_eq!(beheld.newest.as_ref().unwrap().extent.last, Lsn::new(8));
     assert_eq!(Shelf::beheld(&scribe.disk, beheld).records().unwrap(), scribe.up_to(Lsn::new(8)));
+    scribe.idle();
+    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
 }
 
 #[test]
@@ -595,12 +599,8 @@ fn recovery_survives_a_crash_at_every_operation() {
         for policy in policies.chain([CrashPolicy::LOSE_ALL, CrashPolicy::KEEP_ALL]) {
             let left = scribe.disk.crash(policy);
             let story = || format!("{policy:?}\n{}", left.trace());
-            assert_eq!(
-                behold_all(&left).unwrap_or_else(|e| panic!("{e} {}", story())),
-                expected,
-                "{}",
-                story()
-            );
+            let vouched = behold_all(&left).unwrap_or_else(|e| panic!("{e} {}", story()));
+            assert!(expected.starts_with(&vouched) && vouched.len() + 1 >= expected.len(), "{}", story());
             assert_eq!(
                 read_all(&left).unwrap_or_else(|e| panic!("{e} {}", story())),
                 expected,
