@@ -167,6 +167,9 @@ impl Engine {
             return Err(Error::WouldBlock);
         }
         self.counters.held();
+        if no_room == NoRoom::Segments {
+            self.hurry_segments();
+        }
         self.wheel.kick();
         self.wait_for_room(commit);
         Ok(())

@@ -18,6 +18,9 @@ use crate::types::{Epoch, LogId, Lsn};
 /// than one part in sixteen by starting on a fresh block, and spares itself a copy.
 const PACKED_BYTES_MAX: usize = 64 << 10;
 
+/// The part of a segment that fills before the chores of its beginning are done.
+const CHORES_PART: u64 = 8;
+
 /// The state of group commit. Its owner is the engine's lock.
 #[derive(Debug)]
 pub(crate) struct Commit {
@@ -45,6 +48,9 @@ pub(crate) struct Commit {
     oversized: Option<u64>,
     /// Segments that began and that the log's list of segments does not have yet.
     rolled: Vec<Arc<Tail>>,
+    /// How far the tail has to grow before the chores of the last roll are done: sealing, naming, the next
+    /// spare. `None` once they are under way.
+    chores_at: Option<u64>,
     /// While the newest records are being truncated no group is opened.
     paused: bool,
     /// Flights that were handed out and have not come back, also of a log that has stopped.
@@ -164,6 +170,7 @@ impl Commit {
             spares: VecDeque::new(),
             oversized: None,
             rolled: Vec::new(),
+            chores_at: None,
             paused: false,
             aloft: 0,
         }
@@ -216,6 +223,17 @@ impl Commit {
     pub(crate) fn add_spare(&mut self, spare: Spare) {
         self.oversized = None;
         self.spares.push_back(spare);
+    }
+
+    /// Whether the chores of the last roll are still put off, so that the disk is free for the appends.
+    pub(crate) fn puts_chores_off(&self) -> bool {
+        self.chores_at.is_some() && !self.is_short_of_segments()
+    }
+
+    /// Whether the chores of the last roll have just become due; `now` makes them.
+    pub(crate) fn chores_are_due(&mut self, now: bool) -> bool {
+        let end = self.end;
+        self.chores_at.take_if(|at| now || *at <= end).is_some()
     }
 
     /// Asks for a segment that holds a group of this many bytes of frames.
@@ -409,6 +427,7 @@ impl Commit {
         };
         self.tail = Arc::new(Tail::begin(spare, header));
         self.rolled.push(Arc::clone(&self.tail));
+        self.chores_at = Some(self.tail.data_end() / CHORES_PART);
         self.end = BLOCK_BYTES as u64;
         self.last_block = None;
         true

@@ -166,7 +166,7 @@ impl Engine {
             if let Some(frame_bytes) = commit.oversized() {
                 return Some(segment_bytes_for(frame_bytes).max(self.store.options.segment_bytes));
             }
-            if commit.spares() < spares {
+            if commit.spares() < spares && !commit.puts_chores_off() {
                 return Some(self.store.options.segment_bytes);
             }
             // Nothing is wanted that there is no space for: the next large group is tried anew.
@@ -185,7 +185,11 @@ impl Engine {
     /// Waits for the next round of housekeeping; returns whether a segment began meanwhile.
     pub(crate) fn wait_for_housekeeping(&self, limit: Duration) -> bool {
         let mut commit = self.commit.lock();
-        !self.is_stopped() && !self.housekeeping.wait_for(&mut commit, limit).timed_out()
+        let called = !self.is_stopped() && !self.housekeeping.wait_for(&mut commit, limit).timed_out();
+        if commit.chores_are_due(true) {
+            self.spare_taken.notify_all();
+        }
+        called
     }
 
     /// Has a flusher write what was appended and nobody waits for.
@@ -193,6 +197,11 @@ impl Engine {
         if !self.wheel.is_taken() && self.commit.lock().can_start() {
             self.wheel.kick();
         }
+    }
+
+    /// Has the preparing thread look again: appends wait for a segment.
+    pub(crate) fn hurry_segments(&self) {
+        self.spare_taken.notify_all();
     }
 
     /// Asks the preparing thread for a segment that can hold a group of `frame_bytes`.
@@ -238,6 +247,10 @@ impl Engine {
         if !rolled.is_empty() {
             self.counters.rolled();
             self.store.segments.add_tails(rolled);
+        }
+        // With large groups the next segment is needed soon, and no append is quick.
+        let at_once = self.counters.group_bytes_mean() >= PARALLEL_BYTES as u64;
+        if commit.chores_are_due(at_once) {
             self.spare_taken.notify_all();
             self.housekeeping.notify_all();
         }

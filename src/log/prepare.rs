@@ -46,9 +46,10 @@ pub(crate) enum Go {
 /// The life of the preparing thread: ends with the log.
 pub(crate) fn run(engine: &Engine) {
     while let Some(segment_bytes) = engine.wait_for_demand(SPARES) {
+        let begun_at = engine.commit().end();
         let made = recycled(&engine.store, segment_bytes).and_then(|spare| match spare {
             Some(spare) => Ok(Some(spare)),
-            None => make_spare(&engine.store.files, segment_bytes, &|done| pace(engine, done)),
+            None => make_spare(&engine.store.files, segment_bytes, &|done| pace(engine, begun_at, done)),
         });
         match made {
             Ok(Some(spare)) => supply(engine, spare),
@@ -92,7 +93,7 @@ fn zeros(engine: &Engine) -> bool {
 
 /// Holds the zero filling back to about twice the speed at which the tail fills, so that it is done in time
 /// and otherwise leaves the disk to the appends. Where groups have become large meanwhile, it ends.
-fn pace(engine: &Engine, done: u64) -> Go {
+fn pace(engine: &Engine, begun_at: u64, done: u64) -> Go {
     let mut commit = engine.commit();
     loop {
         if engine.is_stopped() {
@@ -104,7 +105,7 @@ fn pace(engine: &Engine, done: u64) -> Go {
         if commit.is_short_of_segments() {
             return Go::On(HASTY_CHUNK_BYTES);
         }
-        if done <= HEAD_START_BYTES + 2 * commit.end() {
+        if done <= HEAD_START_BYTES + 2 * commit.end().saturating_sub(begun_at) {
             return Go::On(CHUNK_BYTES);
         }
         engine.wait_for_change(&mut commit, LOOK);
