@@ -95,7 +95,8 @@ impl Model {
 
     /// Mostly small, now and then larger than a group or a segment.
     fn some_bytes(&mut self) -> usize {
-        let most = [0, 20, 300, 300, 3000, 3000, 6000, 20_000, RECORD_BYTES_MAX][self.chance.below(9) as usize];
+        let most =
+            [0, 20, 300, 300, 3000, 3000, 6000, 20_000, RECORD_BYTES_MAX][self.chance.below(9) as usize];
         if most == RECORD_BYTES_MAX && self.chance.below(4) > 0 {
             return 100;
         }
@@ -330,5 +331,6 @@ fn random_operations_and_crashes_on_a_simulated_disk_agree_with_the_account() {
 #[test]
 fn random_operations_in_a_real_directory_agree_with_the_account() {
     let test = "random_operations_in_a_real_directory_agree_with_the_account";
-    Cases { file: "model", test, usual: 12 }.run(|seed| run(Place::Real(tempfile::tempdir().unwrap()), seed, 80));
+    Cases { file: "model", test, usual: 12 }
+        .run(|seed| run(Place::Real(tempfile::tempdir().unwrap()), seed, 80));
 }
