@@ -83,8 +83,9 @@ pub(crate) fn name_for_good(engine: &Engine, tail: &Tail) -> Result<()> {
     let (name, good) = (tail.name(), tail.final_name());
     if *name != *good {
         engine.store.files.rename(&name, &good)?;
-        engine.store.files.sync_dir()?;
+        // Before the sync: if that fails on a full disk, the next round does not look for the old name.
         tail.renamed();
+        engine.store.files.sync_dir()?;
     }
     Ok(())
 }

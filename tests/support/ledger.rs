@@ -111,6 +111,11 @@ impl Ledger {
         self.acknowledged = self.acknowledged.max(last.get());
     }
 
+    /// Later acknowledgements relied on what was not so.
+    pub(crate) fn doubt_after(&mut self, lsn: u64) {
+        self.acknowledged = self.acknowledged.min(lsn);
+    }
+
     pub(crate) fn begin_trim(&mut self, before: u64) {
         self.trimming = Some(before);
     }
