@@ -7,9 +7,9 @@ fn options(dir: &tempfile::TempDir) -> LogOptions {
 }
 
 fn all(log: &Log) -> Vec<(u64, Vec<u8>)> {
-    let mut cursor = log.cursor(..).unwrap();
+    let mut cursor = log.cursor(..).expect("a log that works");
     let mut records = Vec::new();
-    while let Some(record) = cursor.next().unwrap() {
+    while let Some(record) = cursor.next().expect("a log that works") {
         records.push((record.lsn().get(), record.to_vec()));
     }
     records
@@ -20,9 +20,10 @@ fn fill(log: &Log, records: u64) -> Vec<(u64, Vec<u8>)> {
     let expected: Vec<_> = (first..first + records)
         .map(|lsn| (lsn, format!("record {lsn} {}", "x".repeat((lsn * 37 % 900) as usize)).into_bytes()))
         .collect();
-    let tickets: Vec<_> = expected.iter().map(|(_, bytes)| log.append(bytes).unwrap()).collect();
+    let tickets: Vec<_> =
+        expected.iter().map(|(_, bytes)| log.append(bytes).expect("a log that works")).collect();
     for (ticket, (lsn, _)) in tickets.into_iter().zip(&expected) {
-        assert_eq!(ticket.wait().unwrap().lsn(), Lsn::new(*lsn));
+        assert_eq!(ticket.wait().expect("a log that works").lsn(), Lsn::new(*lsn));
     }
     expected
 }
