@@ -114,7 +114,7 @@ fn a_poisoned_log_is_closed_only_after_the_last_write_has_come_back() {
         log.engine().poison(Error::Poisoned);
         let closing = threads.spawn(|| log.clone().close());
         for _ in 0..10_000 {
-            let others = disk.blocked().into_iter().filter(|blocked| !writing(&blocked));
+            let others = disk.blocked().into_iter().filter(|blocked| !writing(blocked));
             others.for_each(|(ticket, _)| assert!(disk.release_one(ticket)));
             std::thread::yield_now();
             assert!(!closing.is_finished());

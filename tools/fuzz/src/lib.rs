@@ -1,6 +1,6 @@
 //! What has to hold of every decoder, whatever the bytes.
 //!
-//! Each `fuzz_*` function panics if it does not. They are driven in two ways: by [`replay`] and [`run`] with
+//! Each `fuzz_*` function panics if it does not. They are driven in two ways: by `replay` and `run` with
 //! seeded mutations of the golden files, on stable, in CI; and by libFuzzer (`fuzz_targets/`).
 
 mod mutate;
