@@ -22,3 +22,8 @@ pub use log::{
     TailCursor, Ticket, Watermarks, ZeroFill,
 };
 pub use types::{Epoch, LogId, Lsn, ReplicaId, SegmentId, WriteMethod};
+
+/// The examples in the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
