@@ -1,9 +1,58 @@
-//! A segmented, checksummed, memory-mapped append-only log with group commit.
+//! A durable append-only log: segmented, checksummed, memory-mapped, with group commit.
 //!
-//! The rooms of the crate and who may import whom are in `docs/architecture.md`; `tests/tidy/` keeps
-//! the arrows honest.
-
-#![cfg_attr(docsrs, feature(doc_cfg))]
+//! A program hands [`Log::append`] a record and gets a [`Ticket`]; waiting on the ticket returns once the record
+//! is on the disk, synced. Records that are appended at the same time share a sync.
+//!
+//! ```
+//! # fn main() -> annals::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let path = dir.path().join("orders");
+//! use annals::{LogOptions, Lsn};
+//!
+//! let log = LogOptions::new(path).segment_bytes(8 << 20).open()?;
+//! let ticket = log.append(b"two lamps")?; // has its place and its LSN
+//! let receipt = ticket.wait()?; // is on the disk
+//! assert_eq!(&*log.read(receipt.lsn())?, b"two lamps");
+//! log.close()
+//! # }
+//! ```
+//!
+//! # Appending
+//!
+//! [`append`](Log::append) never waits for the disk, only for room; [`try_append`](Log::try_append) does not even
+//! do that. [`append_batch`](Log::append_batch) takes records that live or die together.
+//! [`append_durable`](Log::append_durable) appends and waits. LSNs are dense and in the order of the log; tickets
+//! become durable in that order. Give each thread a clone of the log.
+//!
+//! A ticket can be waited for, with or without a deadline, awaited in any runtime, or dropped:
+//! [`Durability::Buffered`] asks for no more than a place, and [`sync`](Log::sync) makes durable all that was
+//! appended before.
+//!
+//! # Reading
+//!
+//! [`read`](Log::read) gives one record, [`cursor`](Log::cursor) a range in order, [`tail`](Log::tail) waits for
+//! more at the end. None of them copies: a [`Record`] keeps the map of its segment alive. Only durable records are
+//! ever shown. [`LogOptions::open_read_only`] reads beside a writer, also from another process.
+//!
+//! # Keeping it small, and whole
+//!
+//! [`trim`](Log::trim) forgets the oldest records; [`retain_bytes`](LogOptions::retain_bytes) and
+//! [`retain_age`](LogOptions::retain_age) do so by themselves. A [mark](Log::set_mark) stores where a program's own
+//! snapshot stands. [`backup`](Log::backup) copies a log that is in use.
+//!
+//! # When something fails
+//!
+//! Each [`Error`] says what to do next. A failed write or sync *poisons* the log: everybody is told, and opening it
+//! again finds what is on the disk. A full disk is no such failure. Opening a log discards by itself what a crash
+//! left half-written, and refuses, without changing anything, if records that were acknowledged are damaged.
+//!
+//! # Features
+//!
+//! `metrics` and `tracing` (both on by default) report through the facades of these names, for groups, never for
+//! single records. `sim` adds a [simulated disk](disk) with faults, to test programs that are built on the log.
+//!
+//! The format is specified in `docs/format.md`; the rooms of the crate and who may import whom are in
+//! `docs/architecture.md`.
 
 pub mod disk;
 mod error;
