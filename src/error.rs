@@ -124,6 +124,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the operating system was short of something for the moment, and nothing is wrong with the disk.
+    pub(crate) fn passes(&self) -> bool {
+        // Too many open files, in the process or in the system: these have the same numbers on all Unixes.
+        const ENFILE: i32 = 23;
+        const EMFILE: i32 = 24;
+        let Error::Io { source, .. } = self else { return false };
+        source.kind() == io::ErrorKind::OutOfMemory || matches!(source.raw_os_error(), Some(ENFILE | EMFILE))
+    }
+
     /// Wraps what the operating system said about `file`; a full disk becomes [`Error::NoSpace`].
     pub(crate) fn io(doing: &'static str, file: &str, source: io::Error) -> Error {
         match source.kind() {

@@ -146,7 +146,7 @@ impl Engine {
                     if !self.out_of_space.load(Ordering::Acquire) {
                         self.ask_for_segment(&mut commit, no_room, bytes as u64);
                     }
-                    self.hold(&mut commit, no_room, when_full)?;
+                    self.hold_large(&mut commit, no_room, when_full)?;
                 }
             }
         };
@@ -155,6 +155,25 @@ impl Engine {
         let appended = fill(claim, filler);
         self.wheel.kick();
         Ok(appended)
+    }
+
+    /// Like [`hold`](Engine::hold), and nobody else is let in before.
+    fn hold_large(
+        &self,
+        commit: &mut MutexGuard<'_, Commit>,
+        no_room: NoRoom,
+        when_full: WhenFull,
+    ) -> Result<()> {
+        if no_room == NoRoom::Segments {
+            return self.hold(commit, no_room, when_full);
+        }
+        commit.large_waits();
+        let held = self.hold(commit, no_room, when_full);
+        commit.large_is_done();
+        if held.is_err() {
+            self.room_changed(commit);
+        }
+        held
     }
 
     /// Waits for room, or says why not.

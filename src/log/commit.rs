@@ -51,6 +51,9 @@ pub(crate) struct Commit {
     /// How far the tail has to grow before the chores of the last roll are done: sealing, naming, the next
     /// spare. `None` once they are under way.
     chores_at: Option<u64>,
+    /// Oversized groups that wait until less is in flight: meanwhile no other group is opened, or they would
+    /// wait for ever under a steady load.
+    large_waiting: usize,
     /// While the newest records are being truncated no group is opened.
     paused: bool,
     /// Flights that were handed out and have not come back, also of a log that has stopped.
@@ -171,6 +174,7 @@ impl Commit {
             oversized: None,
             rolled: Vec::new(),
             chores_at: None,
+            large_waiting: 0,
             paused: false,
             aloft: 0,
         }
@@ -306,12 +310,30 @@ impl Commit {
     /// Room on the disk is made sure of first, so that nothing that was claimed can fail for lack of it.
     pub(crate) fn open_group(&mut self) -> Result<usize, NoRoom> {
         assert!(self.open.is_none(), "one group is open at a time");
+        if self.large_waiting > 0 {
+            return Err(NoRoom::InFlight);
+        }
         self.admit(self.limits.group_bytes as u64)?;
         let vacant = self.vacant.pop().ok_or(NoRoom::InFlight)?;
         let buffer = vacant.open(self.opening());
         let index = buffer.index();
         self.open = Some(buffer);
         Ok(index)
+    }
+
+    /// Keeps other groups closed until [`large_is_done`](Commit::large_is_done).
+    pub(crate) fn large_waits(&mut self) {
+        self.large_waiting += 1;
+    }
+
+    /// The oversized group that waited has its place, or gave up.
+    pub(crate) fn large_is_done(&mut self) {
+        self.large_waiting -= 1;
+    }
+
+    /// Whether an oversized group waits until less is in flight.
+    pub(crate) fn has_large_waiting(&self) -> bool {
+        self.large_waiting > 0
     }
 
     /// Makes a group of a single frame, of any size, behind all that was claimed.

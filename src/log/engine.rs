@@ -303,6 +303,9 @@ impl Engine {
             seqs.map(|seq| self.waits.resolve(seq)).collect::<Vec<_>>()
         });
         let _ = self.reopen(&mut commit);
+        if commit.has_large_waiting() {
+            self.room.notify_all();
+        }
         drop(commit);
         let landed_at = Instant::now();
         sleepers.into_iter().flatten().for_each(|sleepers| sleepers.wake());
@@ -401,9 +404,15 @@ impl Engine {
         Err(self.check().err().unwrap_or(Error::Poisoned))
     }
 
+    /// Whether there is nothing to wait for. The watermark answers for tickets of any age; a group's word only
+    /// for those that are redeemed before the sequence numbers have come round.
+    fn is_settled(&self, seq: u64, last: Lsn) -> bool {
+        self.durable() >= last || self.waits.is_resolved(seq)
+    }
+
     /// Blocks until the group `seq`, whose last awaited record is `last`, is durable.
     pub(crate) fn wait_durable(&self, seq: u64, last: Lsn) -> Result<()> {
-        while !self.waits.is_resolved(seq) {
+        while !self.is_settled(seq, last) {
             if !self.lead() {
                 self.waits.sleep(seq, None);
             }
@@ -414,7 +423,7 @@ impl Engine {
     /// Like [`wait_durable`](Engine::wait_durable), up to a deadline; never flushes for others meanwhile.
     pub(crate) fn wait_durable_until(&self, seq: u64, last: Lsn, deadline: Instant) -> Result<()> {
         self.request_flush();
-        while !self.waits.is_resolved(seq) {
+        while !self.is_settled(seq, last) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Error::TimedOut);
@@ -426,7 +435,7 @@ impl Engine {
 
     /// The same as a future's poll.
     pub(crate) fn poll_durable(&self, seq: u64, last: Lsn, waker: &Waker) -> Poll<Result<()>> {
-        if !self.waits.is_resolved(seq) && self.waits.register(seq, waker) {
+        if !self.is_settled(seq, last) && self.waits.register(seq, waker) {
             self.request_flush();
             return Poll::Pending;
         }

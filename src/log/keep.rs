@@ -72,10 +72,12 @@ fn fail(engine: &Engine, error: Error) {
 pub(crate) fn tidy_up(engine: &Engine) -> Result<()> {
     for (full, next) in engine.store.segments.unsealed() {
         let sealed = seal(&full, engine.store.files.disk.wall_ms())?;
-        engine.store.segments.sealed(sealed);
         name_for_good(engine, &next)?;
+        // Last, so that all of it is tried again if it failed.
+        engine.store.segments.sealed(sealed);
     }
-    Ok(())
+    // A trim leaves what was not sealed yet.
+    engine.clear_trimmed()
 }
 
 /// Renames a segment's file to its final name, if it still has its spare's.

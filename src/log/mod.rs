@@ -204,7 +204,13 @@ impl Log {
         let engine = self.engine();
         let last = engine.durable();
         // An epoch's start has an LSN and no bytes that are a caller's.
-        engine.store.segments.read(lsn, last)?.ok_or(Error::BeyondEnd { asked: lsn, last })
+        let beyond = |last| Error::BeyondEnd { asked: lsn, last };
+        match engine.store.segments.read(lsn, last) {
+            Ok(record) => record.ok_or(beyond(last)),
+            // It was truncated away meanwhile.
+            Err(_) if lsn > engine.durable() => Err(beyond(engine.durable())),
+            Err(error) => Err(error),
+        }
     }
 
     /// A cursor over the records of a range, oldest first, as far as they are durable now.

@@ -26,8 +26,9 @@ pub(crate) const HASTY_CHUNK_BYTES: usize = 1 << 20;
 const HEAD_START_BYTES: u64 = 256 << 10;
 /// How long to wait before a full disk is tried again.
 const RETRY: Duration = Duration::from_millis(100);
-/// How often the zero filling looks how far the tail has come.
-const LOOK: Duration = Duration::from_millis(2);
+/// How often the zero filling looks how far the tail has come: less and less often while it stands still.
+const LOOK_MIN: Duration = Duration::from_millis(2);
+const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// How the zero filling goes on; it asks before each chunk with the bytes written so far.
 pub(crate) type Pace<'a> = &'a dyn Fn(u64) -> Go;
@@ -55,6 +56,10 @@ pub(crate) fn run(engine: &Engine) {
             Ok(Some(spare)) => supply(engine, spare),
             Ok(None) => return,
             Err(Error::NoSpace) => wait_for_space(engine),
+            Err(error) if error.passes() => {
+                observe::postponed("preparing a segment", &error);
+                engine.wait_for_change(&mut engine.commit(), RETRY);
+            }
             Err(error) => engine.poison(error),
         }
     }
@@ -95,6 +100,7 @@ fn zeros(engine: &Engine) -> bool {
 /// and otherwise leaves the disk to the appends. Where groups have become large meanwhile, it ends.
 fn pace(engine: &Engine, begun_at: u64, done: u64) -> Go {
     let mut commit = engine.commit();
+    let mut look = LOOK_MIN;
     loop {
         if engine.is_stopped() {
             return Go::End;
@@ -108,7 +114,8 @@ fn pace(engine: &Engine, begun_at: u64, done: u64) -> Go {
         if done <= HEAD_START_BYTES + 2 * commit.end().saturating_sub(begun_at) {
             return Go::On(CHUNK_BYTES);
         }
-        engine.wait_for_change(&mut commit, LOOK);
+        engine.wait_for_change(&mut commit, look);
+        look = (look * 2).min(LOOK_MAX);
     }
 }
 
@@ -163,8 +170,12 @@ pub(crate) fn make_spare(files: &Files, segment_bytes: u64, pace: Pace<'_>) -> R
         let _ = files.remove(&unfinished);
         return filled.map(|_| None);
     }
-    files.io("lock", &unfinished, file.try_lock(false))?;
-    files.rename(&unfinished, &spare)?;
+    let named = files.io("lock", &unfinished, file.try_lock(false));
+    if let Err(error) = named.and_then(|_| files.rename(&unfinished, &spare)) {
+        drop(file);
+        let _ = files.remove(&unfinished);
+        return Err(error);
+    }
     finish(files, file, spare, segment_bytes).map(Some)
 }
 

@@ -219,7 +219,8 @@ impl Shared {
     /// Lets readers at what is new: the newest segment as it is now, and those that follow it.
     fn publish(&self, grown: Vec<Sealed>, durable: Lsn, superblock: Superblock) {
         self.segments.grow(grown);
-        self.segments.trim(superblock.first_lsn);
+        self.segments.begin_at(superblock.first_lsn);
+        drop(self.segments.take_trimmed());
         // Release: pairs with the Acquire in `durable`, so the list is seen with it.
         self.durable.store(durable.get(), Ordering::Release);
         *self.superblock.lock() = superblock;

@@ -106,12 +106,16 @@ impl Segments {
     }
 
     /// Forgets the records before `first`; the caller has made that durable.
-    ///
-    /// Returns the sealed segments that hold nothing else, whose files may go: who reads them keeps them.
-    pub(crate) fn trim(&self, first: Lsn) -> Vec<Arc<Sealed>> {
+    pub(crate) fn begin_at(&self, first: Lsn) {
         // Release: pairs with the Acquire in `first_lsn`. Before the files go, so that a reader who misses one
         // sees why.
         self.first_lsn.fetch_max(first.get(), Ordering::Release);
+    }
+
+    /// Takes out the sealed segments that hold forgotten records only, whose files may go: who reads them
+    /// keeps them.
+    pub(crate) fn take_trimmed(&self) -> Vec<Arc<Sealed>> {
+        let first = self.first_lsn();
         let mut gone = Vec::new();
         let mut list = self.list.write();
         while list.get(1).is_some_and(|next| next.first_lsn() <= first) {
@@ -122,6 +126,13 @@ impl Segments {
         drop(list);
         gone.iter().for_each(|sealed| self.cache.forget(sealed.first_lsn()));
         gone
+    }
+
+    /// Both at once, as a trim of the log does them.
+    #[cfg(test)]
+    pub(crate) fn trim(&self, first: Lsn) -> Vec<Arc<Sealed>> {
+        self.begin_at(first);
+        self.take_trimmed()
     }
 
     /// Forgets the records after `after`, and goes on with `tail`. The caller has lowered the durable

@@ -30,15 +30,18 @@ impl Engine {
                 superblock.durable = superblock.durable.max(durable);
             })?;
         }
-        let gone = self.store.segments.trim(before);
+        self.store.segments.begin_at(before);
         drop(superblock);
+        self.clear_trimmed()
+    }
+
+    /// Recycles or removes the sealed segments that hold trimmed records only. The caller holds `keeping`.
+    pub(crate) fn clear_trimmed(&self) -> Result<()> {
+        let gone = self.store.segments.take_trimmed();
         for segment in &gone {
             self.clear_away(segment)?;
         }
-        if !gone.is_empty() {
-            self.store.files.sync_dir()?;
-        }
-        Ok(())
+        if gone.is_empty() { Ok(()) } else { self.store.files.sync_dir() }
     }
 
     /// Recycles the file of a trimmed segment, or removes it where readers still have it or enough wait.
@@ -74,7 +77,7 @@ impl Engine {
             if !too_many && !too_old {
                 break;
             }
-            left -= sealed.header().segment_bytes;
+            left = left.saturating_sub(sealed.header().segment_bytes);
             before = sealed.last_lsn().next();
         }
         if before > self.store.segments.first_lsn() { self.trim_alone(before) } else { Ok(()) }
