@@ -62,7 +62,7 @@ impl LogOptions {
             segment_bytes: 128 << 20,
             in_flight_bytes_max: 64 << 20,
             record_bytes_max: 64 << 20,
-            group_bytes: 1 << 20,
+            group_bytes: 512 << 10,
             write_method: None,
             depth: 4,
             recycle: true,
@@ -93,7 +93,7 @@ impl LogOptions {
         self
     }
 
-    /// Bytes that one flush writes at most, default 1 MiB. Larger groups are not faster on most disks.
+    /// Bytes that one flush writes at most, default 512 KiB. Larger groups are not faster on most disks.
     pub fn group_bytes(mut self, bytes: u64) -> LogOptions {
         self.group_bytes = bytes;
         self
