@@ -32,6 +32,7 @@ fn options() -> LogOptions {
     LogOptions::new("simulated")
         .segment_bytes(64 << 10)
         .group_bytes(4 << 10)
+        .in_flight_bytes_max(64 << 10)
         .depth(1)
         .zero_fill(ZeroFill::Never)
 }
