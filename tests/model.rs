@@ -26,7 +26,7 @@ fn options(directory: &std::path::Path, chance: &mut Chance) -> LogOptions {
         .segment_bytes(chance.pick(&[64 << 10, 65 << 10, 256 << 10]))
         .group_bytes(chance.pick(&[4 << 10, 8 << 10, 1 << 20]))
         .record_bytes_max(RECORD_BYTES_MAX)
-        .in_flight_bytes_max(chance.pick(&[64 << 10, 1 << 20]))
+        .in_flight_bytes_max(chance.pick(&[64 << 10, 256 << 10]))
         .depth(chance.between(1, 5) as usize)
         .write_method(chance.pick(&WriteMethod::ALL))
         .recycle(chance.below(2) == 0)

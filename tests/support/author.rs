@@ -39,6 +39,13 @@ impl Author {
         Ok(())
     }
 
+    /// Appends what the caller has in mind.
+    pub(crate) fn append_bytes(&mut self, bytes: Vec<u8>) -> Result<()> {
+        let ticket = self.log.append(&bytes)?;
+        self.appended(ticket, &[bytes], Durability::Durable);
+        Ok(())
+    }
+
     /// Returns whether there was room.
     pub(crate) fn try_append(&mut self, bytes: usize) -> Result<bool> {
         let payload = self.chance.payload(bytes);
