@@ -362,14 +362,18 @@ impl Engine {
         superblock.update(copies, change).inspect_err(|error| self.poison(error.clone()))
     }
 
-    /// Goes on behind `tail` after a truncation to `after`. Nothing is open, queued or in flight.
-    ///
-    /// The one way in which the durable watermark goes back.
-    pub(crate) fn step_back(&self, after: Lsn, tail: Arc<Tail>) {
-        let mut commit = self.commit.lock();
-        commit.restart(tail);
+    /// Takes the durable watermark back to where a truncation cuts: the one way in which it goes back. Nothing
+    /// is open, queued or in flight.
+    pub(crate) fn lower_durable(&self, after: Lsn) {
+        let _commit = self.commit.lock();
         // Release: pairs with the Acquire in `durable`.
         self.durable.store(after.get(), Ordering::Release);
+    }
+
+    /// Goes on behind `tail` after a truncation, when the watermark was lowered.
+    pub(crate) fn go_on_behind(&self, tail: Arc<Tail>) {
+        let mut commit = self.commit.lock();
+        commit.restart(tail);
         self.spare_taken.notify_all();
     }
 

@@ -141,11 +141,8 @@ impl Segments {
     /// Returns the segments that hold nothing else, newest first.
     pub(crate) fn cut(&self, after: Lsn, cut: Option<Sealed>, tail: Arc<Tail>) -> Vec<Segment> {
         assert!(tail.header().first_lsn == after.next(), "the log goes on where it was cut");
-        let mut gone = Vec::new();
+        let gone = self.drop_after(after);
         let mut list = self.list.write();
-        while list.back().is_some_and(|newest| newest.first_lsn() > after) {
-            gone.extend(list.pop_back());
-        }
         if let Some(cut) = cut {
             let newest = list.back_mut().expect("the segment that was cut is in the list");
             assert!(newest.first_lsn() == cut.first_lsn() && cut.last_lsn() == after, "cut where it is said");
@@ -154,6 +151,19 @@ impl Segments {
         list.push_back(Segment::Tail(tail));
         // Release: pairs with the Acquire in `cuts`. Under the lock: who sees the count finds the new list.
         self.cuts.fetch_add(1, Ordering::Release);
+        gone
+    }
+
+    /// Takes the segments out of the list that hold only records after `after`, newest first, before their
+    /// files go: readers do not look for them any more. The caller has lowered the durable watermark.
+    pub(crate) fn drop_after(&self, after: Lsn) -> Vec<Segment> {
+        let mut gone = Vec::new();
+        let mut list = self.list.write();
+        while list.back().is_some_and(|newest| newest.first_lsn() > after) {
+            gone.extend(list.pop_back());
+        }
+        // Release: as in `cut`.
+        self.cuts.fetch_add(u64::from(!gone.is_empty()), Ordering::Release);
         drop(list);
         gone.iter().for_each(|segment| self.cache.forget(segment.first_lsn()));
         gone

@@ -125,7 +125,9 @@ impl Engine {
         let tail = Arc::clone(self.commit().tail());
         super::keep::name_for_good(self, &tail)?;
         self.store.superblock.lock().update(Copies::Both, |superblock| superblock.durable = after)?;
-        for segment in self.store.segments.all().iter().rev().take_while(|later| later.first_lsn() > after) {
+        // Nobody looks for what is about to go, neither above the watermark nor in the list.
+        self.lower_durable(after);
+        for segment in self.store.segments.drop_after(after) {
             self.store.files.remove(&segment.name())?;
             // One by one: what a crash leaves has no gap.
             self.store.files.sync_dir()?;
@@ -139,8 +141,7 @@ impl Engine {
             previous_digest: cut.as_ref().map_or(Digest::ZERO, |cut| cut.extent.digest),
         };
         let tail = begin_first(&*self.store.files.disk, spare, &begin)?;
-        // The watermark first: whoever notices the cut must not ask the new list for what is gone.
-        self.step_back(after, Arc::clone(&tail));
+        self.go_on_behind(Arc::clone(&tail));
         self.store.segments.cut(after, sealed, tail);
         Ok(())
     }

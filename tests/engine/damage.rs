@@ -4,15 +4,6 @@
 //! name and changes nothing. What nothing vouches for is the exception: the newest group of a log that was
 //! killed, if no superblock and no later group was written since.
 
-#![allow(clippy::unwrap_used)]
-
-mod support {
-    pub(crate) mod author;
-    pub(crate) mod ledger;
-    pub(crate) mod script;
-    pub(crate) mod seeds;
-}
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,10 +11,10 @@ use annals::disk::Disk;
 use annals::disk::sim::{CrashPolicy, SimDisk, SimSnapshot};
 use annals::{Durability, Error, LogOptions, Result, ZeroFill};
 
-use support::author::Author;
-use support::ledger::{Ledger, Shown};
-use support::script::{Told, open};
-use support::seeds::{Cases, Chance};
+use crate::support::author::Author;
+use crate::support::ledger::{Ledger, Shown};
+use crate::support::script::{Told, open};
+use crate::support::seeds::{Cases, Chance};
 
 const SUPERBLOCK: &str = "superblock";
 const SLOT_BYTES: u64 = 64 << 10;
@@ -141,7 +132,8 @@ fn files(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
 /// The places of a file that hold something, each with some bytes after it; and one in a while of the others.
 fn places(disk: &SimDisk, name: &str) -> Vec<u64> {
     let bytes = disk.contents(name);
-    let near = |at: usize| bytes[at.saturating_sub(4)..(at + 4).min(bytes.len())].iter().any(|byte| *byte != 0);
+    let near =
+        |at: usize| bytes[at.saturating_sub(4)..(at + 4).min(bytes.len())].iter().any(|byte| *byte != 0);
     (0..bytes.len()).filter(|at| near(*at) || at % 4099 == 0).map(|at| at as u64).collect()
 }
 
@@ -230,7 +222,8 @@ fn a_tail_that_is_cut_anywhere_is_missed() {
     let tail = stored.segments().pop().unwrap();
     let bytes = stored.disk.contents(&tail).len() as u64;
     for left in (0..bytes).step_by(2048).chain([1, 4095, bytes - 1]) {
-        let refusal = stored.refused_or_whole(&format!("cut to {left}"), |disk| disk.truncate_file(&tail, left));
+        let refusal =
+            stored.refused_or_whole(&format!("cut to {left}"), |disk| disk.truncate_file(&tail, left));
         // What is behind the last record is not missed.
         assert!(refusal.is_some() || left > 8192, "cut to {left}");
     }

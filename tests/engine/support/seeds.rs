@@ -9,7 +9,7 @@ const HANG: Duration = Duration::from_secs(120);
 
 /// Which cases of a test to run.
 pub(crate) struct Cases {
-    /// The file under `tests/`.
+    /// The file under `tests/engine/`, without its ending.
     pub(crate) file: &'static str,
     /// The test's name.
     pub(crate) test: &'static str,
@@ -28,7 +28,7 @@ impl Cases {
         };
         for seed in seeds {
             let Cases { file, test, .. } = self;
-            let command = format!("ANNALS_SEED={seed} cargo test --test {file} -- --exact {test}");
+            let command = format!("ANNALS_SEED={seed} cargo test --test engine -- --exact {file}::{test}");
             let watched = Watched::new(command);
             case(seed);
             drop(watched);

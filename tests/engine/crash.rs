@@ -3,21 +3,12 @@
 //! The log has threads of its own, so the same operation is not always the same one: each case is a sample.
 //! What has to hold is worked out from what was really acknowledged in that run.
 
-#![allow(clippy::unwrap_used)]
-
-mod support {
-    pub(crate) mod author;
-    pub(crate) mod ledger;
-    pub(crate) mod script;
-    pub(crate) mod seeds;
-}
-
 use annals::disk::sim::{CrashPolicy, Fate, Names, SimDisk, Tear, Unwritten};
 use annals::{Durability, LogOptions};
 
-use support::ledger::Ledger;
-use support::script::{Told, open, options, play};
-use support::seeds::{Cases, Chance};
+use crate::support::ledger::Ledger;
+use crate::support::script::{Told, open, options, play};
+use crate::support::seeds::{Cases, Chance};
 
 /// More disk operations than the script ever takes.
 const OPERATIONS: u64 = 330;

@@ -1,14 +1,5 @@
 //! A disk that refuses, runs full, stalls, or lies.
 
-#![allow(clippy::unwrap_used)]
-
-mod support {
-    pub(crate) mod author;
-    pub(crate) mod ledger;
-    pub(crate) mod script;
-    pub(crate) mod seeds;
-}
-
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,10 +7,10 @@ use std::time::{Duration, Instant};
 use annals::disk::sim::{CrashPolicy, Fail, Fault, Operation, SimDisk};
 use annals::{Durability, Error, Log, LogOptions, Lsn, WriteMethod};
 
-use support::author::Author;
-use support::ledger::{Ledger, Shown};
-use support::script::{Told, open, options, play};
-use support::seeds::{Cases, Chance};
+use crate::support::author::Author;
+use crate::support::ledger::{Ledger, Shown};
+use crate::support::script::{Told, open, options, play};
+use crate::support::seeds::{Cases, Chance};
 
 /// What may fail while a log is open, and about how often the script does it.
 const FAILING: [(Operation, u64); 10] = [

@@ -1,13 +1,5 @@
 //! Random operations, reopens and crashes against an account that is kept outside of the log.
 
-#![allow(clippy::unwrap_used)]
-
-mod support {
-    pub(crate) mod author;
-    pub(crate) mod ledger;
-    pub(crate) mod seeds;
-}
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,9 +7,9 @@ use annals::disk::Disk;
 use annals::disk::sim::{CrashPolicy, SimDisk};
 use annals::{Cursor, Durability, Error, Log, LogOptions, Lsn, TailCursor, WriteMethod, ZeroFill};
 
-use support::author::Author;
-use support::ledger::{Ledger, Shown};
-use support::seeds::{Cases, Chance};
+use crate::support::author::Author;
+use crate::support::ledger::{Ledger, Shown};
+use crate::support::seeds::{Cases, Chance};
 
 const RECORD_BYTES_MAX: u64 = 200 << 10;
 

@@ -2,12 +2,6 @@
 //!
 //! Every record tells its own LSN and its writer's count, so a reader knows a wrong one without being told.
 
-#![allow(clippy::unwrap_used)]
-
-mod support {
-    pub(crate) mod seeds;
-}
-
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,9 +10,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use annals::disk::sim::SimDisk;
 use annals::{Durability, Error, Log, LogOptions, Lsn, Record, WriteMethod};
 
-use support::seeds::{Cases, Chance};
+use crate::support::seeds::{Cases, Chance};
 
 /// Only ends a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -227,7 +222,13 @@ fn a_truncation_beside_everything_else_leaves_a_log_that_opens() {
     let test = "a_truncation_beside_everything_else_leaves_a_log_that_opens";
     Cases { file: "races", test, usual: 6 }.run(|seed| {
         let directory = tempfile::tempdir().unwrap();
-        let log = options(&directory, seed).open().unwrap();
+        let disk = SimDisk::new(seed);
+        // A real disk is slow at what this does; mostly the simulated one takes its place.
+        let open = || match seed % 4 {
+            0 => options(&directory, seed).open().unwrap(),
+            _ => options(&directory, seed).open_with(Arc::new(disk.clone())).unwrap(),
+        };
+        let log = open();
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| read_over_and_over(&log, &done));
@@ -244,7 +245,7 @@ fn a_truncation_beside_everything_else_leaves_a_log_that_opens() {
             });
             let _done = DoneOnDrop(&done);
             let mut chance = Chance::new(seed);
-            for count in 0..40 {
+            for count in 0..15 {
                 for more in 0..chance.below(60) {
                     drop(log.append(&payload(count, more)).unwrap());
                 }
@@ -259,10 +260,14 @@ fn a_truncation_beside_everything_else_leaves_a_log_that_opens() {
         });
         let (first, last) = (log.first_lsn(), log.last_lsn());
         drop(log);
-        let log = options(&directory, seed).open().unwrap();
+        let log = open();
         assert_eq!((log.first_lsn(), log.last_lsn()), (first, last));
-        let records = log.cursor(..).unwrap().records().map(Result::unwrap);
-        assert_eq!(records.map(|record| known(&record)).count() as u64, last.get() + 1 - first.get());
+        let mut records = 0;
+        for record in log.cursor(..).unwrap().records() {
+            known(&record.unwrap());
+            records += 1;
+        }
+        assert_eq!(records, last.get() + 1 - first.get());
     });
 }
 
