@@ -100,7 +100,7 @@ fn zeros(engine: &Engine) -> bool {
     }
 }
 
-/// Holds the zero filling back to about twice the speed at which the tail fills, so that it is done in time
+/// Holds the zero filling back to one and a half times the speed at which the tail fills, so that it is done in time
 /// and otherwise leaves the disk to the appends. It ends early where groups have become large meanwhile, and where
 /// appends wait for the segment.
 fn pace(engine: &Engine, begun_at: u64, done: u64) -> Go {
@@ -117,7 +117,7 @@ fn pace(engine: &Engine, begun_at: u64, done: u64) -> Go {
         if commit.is_short_of_segments() {
             return Go::Enough;
         }
-        if done <= HEAD_START_BYTES + 2 * commit.end().saturating_sub(begun_at) {
+        if done <= HEAD_START_BYTES + commit.end().saturating_sub(begun_at) * 3 / 2 {
             return Go::On(CHUNK_BYTES);
         }
         engine.wait_for_change(&mut commit, look);
