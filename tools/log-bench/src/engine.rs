@@ -163,26 +163,26 @@ impl Engine for Annals<'_> {
 
 /// Appends records of `size` bytes until they have `bytes` together, as fast as it goes.
 pub(crate) fn fill(log: &Log, size: u64, bytes: u64, name: &str) -> Result<()> {
-    const BATCH_BYTES: u64 = 256 << 10;
-    const OUTSTANDING: usize = 32;
+    const OUTSTANDING: usize = 4096;
+    /// Appends between two looks at the progress.
+    const STRIDE: u64 = 256;
     let phase = Phase::bytes(name, bytes);
     let records = Records::synthetic(size as usize);
-    let count = (BATCH_BYTES / size.max(1)).clamp(1, 4096);
-    let mut feed = records.feed(0, count as usize);
+    let mut feed = records.feed(0, 1);
     let mut batch = Vec::new();
     let mut window = VecDeque::new();
     let engine = Annals(log);
     let mut filled = 0;
     while filled < bytes && feed.next(&mut batch, false).is_some() {
-        let left = (bytes - filled).div_ceil(size.max(1)).max(1);
-        batch.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         window.push_back(engine.submit(0, &batch)?);
         // An empty record takes the room of its header.
         filled += batch.len() as u64 * size.max(1);
         if window.len() == OUTSTANDING {
             window.pop_front().map_or(Ok(0), |oldest| engine.wait(oldest))?;
-            phase.reach(filled);
-            progress::check_stopped()?;
+            if filled / size.max(1) % STRIDE == 0 {
+                phase.reach(filled);
+                progress::check_stopped()?;
+            }
         }
     }
     window.into_iter().try_for_each(|ticket| engine.wait(ticket).map(|_| ()))
