@@ -179,7 +179,7 @@ pub(crate) fn fill(log: &Log, size: u64, bytes: u64, name: &str) -> Result<()> {
         filled += batch.len() as u64 * size.max(1);
         if window.len() == OUTSTANDING {
             window.pop_front().map_or(Ok(0), |oldest| engine.wait(oldest))?;
-            if filled / size.max(1) % STRIDE == 0 {
+            if (filled / size.max(1)).is_multiple_of(STRIDE) {
                 phase.reach(filled);
                 progress::check_stopped()?;
             }
