@@ -243,7 +243,9 @@ impl<'a> Scanner<'a> {
             let at_stake = Some((first, header.last_lsn()));
             GroupFault { fault: Fault { damage, bytes }, at_stake }
         };
-        if header.end() > length {
+        // A group that the scan ends in need not be there as a whole.
+        let is_last = self.until.is_some_and(|last| header.last_lsn() > last);
+        if header.end() > length && !is_last {
             return Err(in_group(Damage::Cut, bytes, header.first_lsn));
         }
         let group = self.check_frames(header).map_err(|(damage, at, lsn)| {
@@ -261,8 +263,9 @@ impl<'a> Scanner<'a> {
         let (mut epoch, mut epochs_left) = (self.tail.epoch, self.tail.tables.epochs_left());
         let mut digest = header.place.digest_seed();
         let mut frames = 0;
+        let end = header.end().min(self.data.len() as u64);
         while at < header.end() && self.until.is_none_or(|last| next <= last) {
-            let frame = Frame::parse(&self.data[to_index(at)..to_index(header.end())])
+            let frame = Frame::parse(&self.data[to_index(at.min(end))..to_index(end)])
                 .and_then(|frame| frame.check().map(|()| frame))
                 .map_err(|damage| (damage, at, next))?;
             let found = frame.header();

@@ -98,8 +98,7 @@ impl Engine {
         let name = segment.name();
         let end = match &segment {
             Segment::Tail(tail) => tail.with_extent(|extent| extent.end),
-            // An earlier truncation may have let it end inside a group, which is only readable as a whole.
-            Segment::Sealed(_) => header.data_end(),
+            Segment::Sealed(sealed) => sealed.end(),
         };
         let file = self.store.files.open(&name, Access::Read)?;
         let map = self.store.files.io("map", &name, file.map())?;

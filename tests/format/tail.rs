@@ -286,6 +286,12 @@ fn a_lost_footer_is_rebuilt_up_to_the_record_that_a_truncation_left() {
     assert_eq!(scan.groups, 2);
     assert_ne!(scan.digest, kept.digest);
     assert!(rescan_sealed(&log.bytes, &log.header, lsn(3)).verdict.is_loss());
+    // Readers of such a segment see no more of it than that.
+    let seen = rescan_sealed(&log.bytes[..index(scan.end)], &log.header, lsn(2));
+    assert_eq!((seen.verdict, seen.end, seen.digest), (Verdict::Clean, scan.end, scan.digest));
+    for bytes in index(cut.start)..index(scan.end) {
+        assert!(rescan_sealed(&log.bytes[..bytes], &log.header, lsn(2)).verdict.is_loss(), "{bytes}");
+    }
 }
 
 #[test]
