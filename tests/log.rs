@@ -175,3 +175,32 @@ fn a_mark_is_given_back_after_a_reopen() {
     let mark = log.mark().unwrap();
     assert_eq!((mark.lsn, &*mark.bytes), (Lsn::new(4), &b"snapshot-4"[..]));
 }
+
+#[test]
+fn a_log_in_memory_works_by_what_its_file_system_can_do() {
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else {
+        println!("skipped: no /dev/shm here");
+        return;
+    };
+    let log = options(&dir).open().unwrap();
+    let expected = fill(&log, 500);
+    log.close().unwrap();
+    let log = options(&dir).open().unwrap();
+    assert_eq!(all(&log), expected);
+}
+
+#[test]
+fn retention_by_bytes_forgets_the_oldest_and_keeps_the_newest() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = options(&dir).retain_bytes(1 << 20).open().unwrap();
+    let mut expected = Vec::new();
+    // Housekeeping trims when it comes by after a roll: append until it has.
+    while log.first_lsn() == Lsn::FIRST {
+        expected.extend(fill(&log, 500));
+    }
+    log.close().unwrap();
+    let log = options(&dir).open().unwrap();
+    let first = log.first_lsn().get();
+    assert!(first > 1);
+    assert_eq!(all(&log), expected[first as usize - 1..]);
+}

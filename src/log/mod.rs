@@ -143,6 +143,19 @@ impl Log {
 
     /// Appends a record and returns a ticket that is redeemed when it is as durable as asked.
     ///
+    /// ```
+    /// # fn main() -> annals::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+    /// use annals::Durability;
+    ///
+    /// let ticket = log.append_with(b"a reading", Durability::Buffered)?;
+    /// ticket.wait()?; // at once: it is in memory
+    /// log.sync()?; // now it is on the disk
+    /// # log.close()
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As for [`append`](Log::append).
     pub fn append_with(&self, record: &[u8], durability: Durability) -> Result<Ticket> {
@@ -151,6 +164,19 @@ impl Log {
     }
 
     /// Appends a record, but does not block when as many bytes as allowed wait for the disk.
+    ///
+    /// ```
+    /// # fn main() -> annals::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+    /// match log.try_append(b"a sample") {
+    ///     Ok(ticket) => drop(ticket),
+    ///     Err(annals::Error::WouldBlock) => { /* the disk is behind: leave this one out */ }
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # log.close()
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::WouldBlock`](crate::Error::WouldBlock) in that case; otherwise as for [`append`](Log::append).
@@ -163,6 +189,16 @@ impl Log {
     ///
     /// They get consecutive LSNs and share one checksum.
     ///
+    /// ```
+    /// # fn main() -> annals::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+    /// let receipt = log.append_batch(&["debit 5", "credit 5"])?.wait()?;
+    /// assert_eq!(receipt.last_lsn(), receipt.lsn().next());
+    /// # log.close()
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::EmptyBatch`](crate::Error::EmptyBatch) without records; otherwise as for
     /// [`append`](Log::append), the size limit being on the batch as a whole.
@@ -172,6 +208,16 @@ impl Log {
     }
 
     /// Appends a record and returns when it is durable.
+    ///
+    /// ```
+    /// # fn main() -> annals::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+    /// let receipt = log.append_durable(b"an order")?;
+    /// assert_eq!(receipt.lsn(), annals::Lsn::FIRST);
+    /// # log.close()
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`append`](Log::append) and [`Ticket::wait`].
@@ -186,6 +232,17 @@ impl Log {
     ///
     /// Returns at once if all of it is durable already; otherwise waits for a write and its sync.
     ///
+    /// ```
+    /// # fn main() -> annals::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+    /// drop(log.append(b"one")?);
+    /// drop(log.append(b"two")?);
+    /// assert_eq!(log.sync()?, annals::Lsn::new(2));
+    /// # log.close()
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Poisoned`](crate::Error::Poisoned) if a flush failed.
     pub fn sync(&self) -> Result<Lsn> {
@@ -196,6 +253,17 @@ impl Log {
     ///
     /// Only durable records can be read. The record borrows the segment's memory map: nothing is copied, and
     /// the segment's file stays while the record lives, trimmed or not.
+    ///
+    /// ```
+    /// # fn main() -> annals::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+    /// let lsn = log.append_durable(b"hello")?.lsn();
+    /// let record = log.read(lsn)?;
+    /// assert_eq!(&*record, b"hello");
+    /// # log.close()
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Trimmed`](crate::Error::Trimmed) and [`Error::BeyondEnd`](crate::Error::BeyondEnd) if there is
@@ -215,6 +283,21 @@ impl Log {
 
     /// A cursor over the records of a range, oldest first, as far as they are durable now.
     ///
+    /// ```
+    /// # fn main() -> annals::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+    /// for word in ["one", "two", "three"] {
+    ///     log.append_durable(word.as_bytes())?;
+    /// }
+    /// let mut cursor = log.cursor(annals::Lsn::new(2)..)?;
+    /// while let Some(record) = cursor.next()? {
+    ///     println!("{}: {} bytes", record.lsn(), record.len());
+    /// }
+    /// # log.close()
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Trimmed`](crate::Error::Trimmed) if the range begins before the oldest record.
     pub fn cursor(&self, range: impl RangeBounds<Lsn>) -> Result<Cursor> {
@@ -222,6 +305,17 @@ impl Log {
     }
 
     /// A cursor from `from` on that waits for new durable records at the end.
+    ///
+    /// ```
+    /// # fn main() -> annals::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+    /// let mut tail = log.tail(annals::Lsn::FIRST)?;
+    /// log.append_durable(b"news")?;
+    /// assert_eq!(&*tail.next()?, b"news"); // waits if there is none yet
+    /// # log.close()
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Trimmed`](crate::Error::Trimmed) if `from` is before the oldest record.
@@ -234,6 +328,17 @@ impl Log {
     /// Durable when it returns. Disk space is given back, or used again, in whole segments. Readers that are in
     /// a trimmed segment may finish it.
     ///
+    /// ```
+    /// # fn main() -> annals::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+    /// let newest = log.append_batch(&["old", "old", "new"])?.wait()?.last_lsn();
+    /// log.trim(newest)?;
+    /// assert_eq!(log.first_lsn(), newest);
+    /// # log.close()
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::BeyondEnd`](crate::Error::BeyondEnd) if `before` is past the next record to be durable.
     pub fn trim(&self, before: Lsn) -> Result<()> {
@@ -244,6 +349,18 @@ impl Log {
     ///
     /// Waits for flushes in flight, and blocks appends meanwhile. Durable when it returns. The next record
     /// gets the LSN after `after`.
+    ///
+    /// ```
+    /// # fn main() -> annals::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+    /// let kept = log.append_durable(b"committed")?.lsn();
+    /// log.append_durable(b"never committed")?;
+    /// log.truncate(kept)?;
+    /// assert_eq!(log.append_durable(b"instead")?.lsn(), kept.next());
+    /// # log.close()
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Trimmed`](crate::Error::Trimmed) before the oldest record,
@@ -266,6 +383,18 @@ impl Log {
     }
 
     /// How far the log has come.
+    ///
+    /// ```
+    /// # fn main() -> annals::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+    /// log.append_durable(b"record")?;
+    /// let marks = log.watermarks();
+    /// assert!(marks.trimmed <= marks.applied && marks.applied <= marks.committed);
+    /// assert!(marks.committed <= marks.appended && marks.durable <= marks.appended);
+    /// # log.close()
+    /// # }
+    /// ```
     #[must_use]
     pub fn watermarks(&self) -> Watermarks {
         // In this order, each no newer than the ones after it.
@@ -276,6 +405,17 @@ impl Log {
     }
 
     /// What the log has done since it was opened.
+    ///
+    /// ```
+    /// # fn main() -> annals::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+    /// log.append_durable(b"record")?;
+    /// log.append_durable(b"record")?;
+    /// assert_eq!(log.stats().groups, 2); // each waited for a sync of its own
+    /// # log.close()
+    /// # }
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.engine().counters.stats()
@@ -284,6 +424,17 @@ impl Log {
     /// Stores a mark of the program's own beside the log, durably: say, up to where its state is in a snapshot.
     ///
     /// It replaces the one before. A crash leaves the old or the new one.
+    ///
+    /// ```
+    /// # fn main() -> annals::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+    /// let lsn = log.append_durable(b"change 1")?.lsn();
+    /// log.set_mark(lsn, b"snapshot-0001")?;
+    /// assert_eq!(log.mark().map(|mark| mark.lsn), Some(lsn));
+    /// # log.close()
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::RecordTooLarge`](crate::Error::RecordTooLarge) over 60 KiB;
