@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -232,25 +232,30 @@ fn a_truncation_beside_everything_else_leaves_a_log_that_opens() {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| read_over_and_over(&log, &done));
-            scope.spawn(|| {
-                while !done.load(Ordering::Acquire) {
-                    let last = log.last_lsn().get();
-                    // Past the end by now, if it was truncated meanwhile.
-                    for changed in
-                        [log.trim(Lsn::new(last.saturating_sub(100))), log.set_mark(Lsn::new(last), b"m")]
-                    {
-                        assert!(matches!(changed, Ok(()) | Err(Error::BeyondEnd { .. })), "{changed:?}");
+            // A few of each for each truncation: without a pause they would leave the disk to nobody else.
+            let (about_to_cut, cuts) = mpsc::sync_channel(1);
+            let log = &log;
+            scope.spawn(move || {
+                while let Ok(last) = cuts.recv() {
+                    for back in 0..4 {
+                        // Past the end by now, if it was truncated meanwhile.
+                        let trimmed = log.trim(Lsn::new(u64::saturating_sub(last, 100 + back)));
+                        let marked = log.set_mark(Lsn::new(last), b"m");
+                        for changed in [trimmed, marked] {
+                            assert!(matches!(changed, Ok(()) | Err(Error::BeyondEnd { .. })), "{changed:?}");
+                        }
                     }
                 }
             });
             let _done = DoneOnDrop(&done);
             let mut chance = Chance::new(seed);
-            for count in 0..15 {
+            for count in 0..25 {
                 for more in 0..chance.below(60) {
                     drop(log.append(&payload(count, more)).unwrap());
                 }
                 let last = log.sync().unwrap().get();
                 let after = last.saturating_sub(chance.below(40));
+                about_to_cut.send(last).unwrap();
                 match log.truncate(Lsn::new(after)) {
                     Ok(()) => assert_eq!(log.last_lsn().get(), after),
                     Err(Error::Trimmed { first, .. }) => assert!(after + 1 < first.get()),
