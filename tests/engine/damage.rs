@@ -260,6 +260,24 @@ fn one_slot_of_the_superblock_can_go_but_not_both_and_not_the_file() {
 }
 
 #[test]
+fn a_mark_and_a_trim_survive_the_loss_of_either_slot_right_after() {
+    let zeros = vec![0; SLOT_BYTES as usize];
+    let stored = Stored::killed(|author| {
+        (0..40).try_for_each(|_| author.append_durable(3000))?;
+        author.mark(30, 100)?;
+        author.trim(25)
+    });
+    let marked = Stored::killed(|author| {
+        author.append_durable(10)?;
+        author.mark(1, 100)
+    });
+    for (stored, slot) in [(&stored, 0), (&stored, SLOT_BYTES), (&marked, 0), (&marked, SLOT_BYTES)] {
+        let refusal = stored.refused_or_whole("one slot", |disk| disk.overwrite(SUPERBLOCK, slot, &zeros));
+        assert!(refusal.is_none(), "{refusal:?}");
+    }
+}
+
+#[test]
 fn segments_that_change_places_or_appear_twice_are_noticed() {
     let stored = Stored::large();
     let names = stored.segments();

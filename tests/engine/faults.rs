@@ -301,6 +301,20 @@ fn a_stalled_disk_lets_deadlines_pass_and_holds_appends_back_within_the_bounds()
 }
 
 #[test]
+fn a_record_as_large_as_all_that_may_be_in_flight_is_taken_alone() {
+    let disk = SimDisk::new(1);
+    let log = small().segment_bytes(256 << 10).open_with(Arc::new(disk.clone())).unwrap();
+    log.append_durable(b"before").unwrap();
+    let stalled = Stalled::new(&disk);
+    let large = vec![7; 70 << 10];
+    let ticket = log.try_append(&large).unwrap();
+    assert!(matches!(log.try_append(&large), Err(Error::WouldBlock)));
+    drop(stalled);
+    ticket.wait().unwrap();
+    assert_eq!(log.append_durable(&large).unwrap().lsn().get(), 3);
+}
+
+#[test]
 fn a_disk_that_lies_about_syncs_takes_away_a_suffix_or_is_caught() {
     let test = "a_disk_that_lies_about_syncs_takes_away_a_suffix_or_is_caught";
     Cases { file: "faults", test, usual: 60 }.run(|seed| {
