@@ -95,6 +95,22 @@ fn a_record_larger_than_a_segment_can_be_the_first_of_an_empty_tail() {
     assert_eq!(all(&options(&dir).open().unwrap()), expected);
 }
 
+/// Nothing was left but a trimmed segment and an empty tail: on its way to a larger tail the log cleared the
+/// segment away, looked for it a moment later, and poisoned itself.
+#[test]
+fn a_record_larger_than_a_segment_can_follow_when_all_is_trimmed_and_truncated() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = options(&dir).open().unwrap();
+    fill(&log, 10);
+    log.trim(Lsn::new(8)).unwrap();
+    log.truncate(Lsn::new(7)).unwrap();
+    let large = vec![0xA5; 600 << 10];
+    assert_eq!(log.append_durable(&large).unwrap().lsn(), Lsn::new(8));
+    assert_eq!(all(&log), [(8, large.clone())]);
+    log.close().unwrap();
+    assert_eq!(all(&options(&dir).open().unwrap()), [(8, large)]);
+}
+
 #[test]
 fn buffered_appends_are_durable_after_a_sync() {
     let dir = tempfile::tempdir().unwrap();

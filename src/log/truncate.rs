@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::engine::Engine;
+use super::keep;
 use super::recover::{Begin, begin_first};
 use super::superblock_file::Copies;
 use crate::disk::Access;
@@ -38,6 +39,7 @@ impl Engine {
             if self.commit().has_room_after_tail(frame_bytes) {
                 return Ok(());
             }
+            self.settle()?;
             let after = self.durable();
             let cut = self.look_for_cut(after)?;
             let spare = self.take_spare(frame_bytes)?;
@@ -82,11 +84,20 @@ impl Engine {
         if after == durable {
             return Ok(());
         }
+        self.settle()?;
         let cut = self.look_for_cut(after)?;
         let spare = self.take_spare(0)?;
         // From here on a failure leaves the log half cut: only reopening says where it ends.
         let done = self.carry_out(after, cut, spare);
         done.inspect_err(|error| self.poison(error.clone()))
+    }
+
+    /// Gives every segment its seal and its final name, and clears away what is trimmed: none of it is left to
+    /// housekeeping, and the segment that is cut is one that stays.
+    fn settle(&self) -> Result<()> {
+        let tail = Arc::clone(self.commit().tail());
+        let settled = keep::tidy_up(self).and_then(|()| keep::name_for_good(self, &tail));
+        settled.inspect_err(|error| self.poison(error.clone()))
     }
 
     /// Finds the frame that ends with `after`; `None` if no record is left.
@@ -119,10 +130,7 @@ impl Engine {
     }
 
     fn carry_out(&self, after: Lsn, cut: Option<Cut>, spare: crate::segment::Spare) -> Result<()> {
-        // Every segment gets its final name and its seal first: none is left to housekeeping.
-        super::keep::tidy_up(self)?;
         let tail = Arc::clone(self.commit().tail());
-        super::keep::name_for_good(self, &tail)?;
         self.store.superblock.lock().update(Copies::Both, |superblock| superblock.durable = after)?;
         // Nobody looks for what is about to go, neither above the watermark nor in the list.
         self.lower_durable(after);
