@@ -121,6 +121,42 @@ pub enum Error {
         /// The log that the file names.
         found: LogId,
     },
+    /// The records were lost to damage, and a repair has given them up: go on after `last`.
+    Lost {
+        /// The first record that is lost.
+        first: Lsn,
+        /// The last one.
+        last: Lsn,
+    },
+    /// A repair of the log was interrupted: finish it, or undo it, before opening the log. Nothing was changed.
+    RepairUnfinished {
+        /// The repair's journal.
+        journal: Arc<str>,
+    },
+    /// A repair would give up acknowledged records: repeat how many, to accept that. Nothing was changed.
+    LossNotAccepted {
+        /// How many records would be given up.
+        lost: u64,
+        /// The number that was given, if any.
+        accepted: Option<u64>,
+    },
+    /// The log cannot be repaired where it is: salvage what is readable into a new one. Nothing was changed.
+    NotRepairable {
+        /// What stands in the way.
+        file: Arc<str>,
+    },
+    /// A file is not what it was when the log was looked at: look again. Nothing was changed.
+    Outdated {
+        /// The file.
+        file: Arc<str>,
+    },
+    /// There is no repair to undo.
+    NothingToUndo,
+    /// The log was changed after the repair, so undoing it would lose that. Nothing was changed.
+    ChangedSince {
+        /// A file that is not what the repair has left.
+        file: Arc<str>,
+    },
 }
 
 impl Error {
@@ -138,6 +174,38 @@ impl Error {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoSpace,
             _ => Error::Io { doing, file: file.into(), source: Arc::new(source) },
+        }
+    }
+
+    /// The text of the errors that have to do with repairs.
+    fn fmt_repair(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Lost { first, last } => {
+                write!(f, "records {first} to {last} are lost, and a repair has given them up")
+            }
+            Error::RepairUnfinished { journal } => {
+                write!(f, "a repair was interrupted ({journal}); finish it or undo it to open the log")
+            }
+            Error::LossNotAccepted { lost, accepted: None } => {
+                write!(
+                    f,
+                    "the repair would give up {lost} acknowledged records; repeat that number to accept it"
+                )
+            }
+            Error::LossNotAccepted { lost, accepted: Some(accepted) } => {
+                write!(f, "the repair would give up {lost} acknowledged records, not {accepted}")
+            }
+            Error::NotRepairable { file } => {
+                write!(f, "{file} cannot be repaired in its place; salvage what is readable into a new log")
+            }
+            Error::Outdated { file } => {
+                write!(f, "{file} is not what it was when the log was looked at; look at it again")
+            }
+            Error::NothingToUndo => f.write_str("there is no repair to undo"),
+            Error::ChangedSince { file } => {
+                write!(f, "{file} was changed after the repair; undoing it would lose that")
+            }
+            _ => unreachable!("the other errors have their texts in `fmt`"),
         }
     }
 }
@@ -193,6 +261,7 @@ impl fmt::Display for Error {
             Error::ForeignFile { file, expected, found } => {
                 write!(f, "{file} belongs to log {found}, not to {expected}; move it out of the directory")
             }
+            repair => repair.fmt_repair(f),
         }
     }
 }

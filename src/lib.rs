@@ -43,8 +43,13 @@
 //! # When something fails
 //!
 //! Each [`Error`] says what to do next. A failed write or sync *poisons* the log: everybody is told, and opening it
-//! again finds what is on the disk. A full disk is no such failure. Opening a log discards by itself what a crash
+//! again finds what is on the disk. A full disk is no such failure. Damage to records that nobody reads is found by a
+//! [background check](LogOptions::scrub_bytes_per_s). Opening a log discards by itself what a crash
 //! left half-written, and refuses, without changing anything, if records that were acknowledged are damaged.
+//!
+//! What cannot be told as an error is a block that the disk itself cannot read: records are read through a memory map,
+//! and there the operating system ends the process with `SIGBUS`. Opening, the background check and [`repair`] read such
+//! files with plain reads and say where the damage is.
 //!
 //! # Features
 //!
@@ -58,6 +63,7 @@ pub mod disk;
 mod error;
 pub mod format;
 mod log;
+pub mod repair;
 mod segment;
 mod sync;
 mod types;
@@ -67,10 +73,13 @@ pub use error::{Error, Result};
 #[doc(hidden)]
 pub use log::bench;
 pub use log::{
-    Cursor, Durability, Log, LogOptions, Mark, ReadOnlyLog, Receipt, Record, RecordRef, Records, Stats,
-    TailCursor, Ticket, Watermarks, ZeroFill,
+    Cursor, Durability, Log, LogOptions, Mark, ReadOnlyLog, Receipt, Record, RecordRef, Records, ScrubStatus,
+    Stats, TailCursor, Ticket, Watermarks, ZeroFill,
 };
-pub use types::{Epoch, LogId, Lsn, ReplicaId, SegmentId, WriteMethod};
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub use segment::examination;
+pub use types::{Epoch, LogId, Lsn, LsnRange, ReplicaId, SegmentId, WriteMethod};
 
 /// The examples in the README compile.
 #[cfg(doctest)]

@@ -1,5 +1,9 @@
 //! The log over real files: what is appended is read back, also after a reopen.
 
+use std::sync::Arc;
+
+use annals::disk::{Access, Disk, RealDisk};
+use annals::repair::{Silent, verify};
 use annals::{Durability, Error, Log, LogOptions, Lsn, WriteMethod};
 
 fn options(dir: &tempfile::TempDir) -> LogOptions {
@@ -219,4 +223,26 @@ fn retention_by_bytes_forgets_the_oldest_and_keeps_the_newest() {
     let first = log.first_lsn().get();
     assert!(first > 1);
     assert_eq!(all(&log), expected[first as usize - 1..]);
+}
+
+/// Found by cutting the power under ext4: of a footer's two blocks only the second had reached the disk, the one
+/// that tells where the segment ends. The log opened, and read, and its index stayed broken for good.
+#[test]
+fn a_footer_whose_index_was_torn_by_a_power_cut_is_written_anew_at_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = options(&dir).open().unwrap();
+    let expected = fill(&log, 2000);
+    log.close().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(dir.path().join("log")).unwrap());
+    let report = verify(&disk, 1, &Silent).unwrap();
+    let sealed = report.segments.iter().rev().find(|segment| !segment.is_tail).unwrap();
+    let file = disk.open(&sealed.file, Access::ReadWrite).unwrap();
+    file.write_at(&[0; 100], sealed.bytes - sealed.header.footer_bytes).unwrap();
+    assert!(!verify(&disk, 1, &Silent).unwrap().is_whole());
+
+    let log = options(&dir).open().unwrap();
+    assert_eq!(all(&log), expected);
+    log.close().unwrap();
+    let report = verify(&disk, 1, &Silent).unwrap();
+    assert!(report.is_whole(), "{:?}", report.stretches);
 }

@@ -15,6 +15,7 @@ mod whole;
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use aligned::Blocks;
@@ -46,6 +47,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn sync_dir(&self) -> io::Result<()>;
     /// Takes the exclusive lock on the directory by way of the file `name`, writing the process id into it.
     fn lock(&self, name: &str) -> io::Result<Lock>;
+    /// Who holds that lock. Creates and writes nothing, and works on read-only media.
+    ///
+    /// The answer may be outdated when it is given; a lock that is taken meanwhile is not in its way.
+    fn holder(&self, name: &str) -> io::Result<Holder>;
     /// Sixty-four random bits.
     fn entropy(&self) -> u64;
     /// Milliseconds since 1970 by the clock on the wall; only ever used for retention by age.
@@ -74,6 +79,15 @@ pub enum Lock {
     Taken(Option<u32>),
 }
 
+/// Whoever has locked a directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Holder {
+    /// Nobody.
+    Nobody,
+    /// Somebody: their process id, where it could be read.
+    Process(Option<u32>),
+}
+
 /// An open file.
 ///
 /// All offsets are absolute; no operation has a cursor, so all of them take `&self`.
@@ -82,6 +96,10 @@ pub trait File: Send + Sync + fmt::Debug {
     fn bytes(&self) -> io::Result<u64>;
     /// Fills `buf` from `offset`; returns fewer bytes only at the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Says that these bytes will be read soon, so that they may be on their way by then. Only ever a hint.
+    fn will_read(&self, bytes: Range<u64>) {
+        let _ = bytes;
+    }
     /// Writes all of `buf` at `offset`, or fails; not durable before a sync.
     ///
     /// Not while a durable write to the same file is in flight: the kernel may then fail to drop a page that

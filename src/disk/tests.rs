@@ -321,6 +321,43 @@ fn the_lock_of_a_directory_is_held_once_and_tells_the_owner() {
 }
 
 #[test]
+fn who_holds_the_lock_can_be_asked_without_a_trace() {
+    on_every_disk(|disk| {
+        let own = if disk.simulated() { SimDisk::PID } else { std::process::id() };
+        assert_eq!(disk.holder("LOCK").unwrap(), Holder::Nobody);
+        assert!(disk.list().unwrap().is_empty());
+        let held = disk.lock("LOCK").unwrap();
+        for _ in 0..3 {
+            assert_eq!(disk.holder("LOCK").unwrap(), Holder::Process(Some(own)));
+        }
+        assert!(matches!(disk.lock("LOCK").unwrap(), Lock::Taken(_)), "it is still held");
+        drop(held);
+        assert_eq!(disk.holder("LOCK").unwrap(), Holder::Nobody);
+        assert!(matches!(disk.lock("LOCK").unwrap(), Lock::Held(_)));
+    });
+}
+
+#[test]
+fn whoever_asks_for_the_holder_keeps_nobody_from_the_lock() {
+    on_every_disk(|disk| {
+        drop(disk.lock("LOCK").unwrap());
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        disk.holder("LOCK").unwrap();
+                    }
+                });
+            }
+            let is_held = (0..2000).all(|_| matches!(disk.lock("LOCK").unwrap(), Lock::Held(_)));
+            stop.store(true, Ordering::Relaxed);
+            assert!(is_held);
+        });
+    });
+}
+
+#[test]
 fn many_readers_lock_a_file_or_one_recycler() {
     on_every_disk(|disk| {
         disk.create("a").unwrap();

@@ -11,6 +11,30 @@ pub fn crc32(bytes: &[u8]) -> u32 {
     crc32fast::hash(bytes)
 }
 
+/// The CRC-32 of bytes that come piece by piece: [`crc32`] of all of them together.
+#[derive(Clone, Debug, Default)]
+pub struct RunningCrc(crc32fast::Hasher);
+
+impl RunningCrc {
+    /// Of no bytes yet.
+    #[must_use]
+    pub fn new() -> RunningCrc {
+        RunningCrc::default()
+    }
+
+    /// Takes the bytes that follow.
+    #[inline]
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The CRC of all that was taken.
+    #[must_use]
+    pub fn finish(self) -> u32 {
+        self.0.finalize()
+    }
+}
+
 /// The checksum of a block that begins with a preamble: over all of it but the checksum itself.
 pub(super) fn block_checksum(block: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
@@ -27,6 +51,12 @@ pub(super) fn block_checksum(block: &[u8]) -> u32 {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Digest(u64);
 
+const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+/// Undoes a multiplication by it: it is odd.
+const FACTOR_INVERSE: u64 = 0xF1DE_83E1_9937_733D;
+const FOLD_BITS: u32 = 29;
+const _: () = assert!(FACTOR.wrapping_mul(FACTOR_INVERSE) == 1);
+
 impl Digest {
     /// The end digest before the first segment of a log.
     pub const ZERO: Digest = Digest(0);
@@ -41,7 +71,26 @@ impl Digest {
     #[inline]
     #[must_use]
     pub const fn fold(self, sum: u64) -> Digest {
-        Digest((self.0 ^ sum).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29))
+        Digest((self.0 ^ sum).wrapping_mul(FACTOR).rotate_left(FOLD_BITS))
+    }
+
+    /// The sum that has to be folded into `self` for the outcome to be `folded`: there is always exactly one.
+    #[must_use]
+    pub const fn sum_to(self, folded: Digest) -> u64 {
+        folded.before(0).0 ^ self.0
+    }
+
+    /// What this digest was before `sum` was folded in.
+    #[must_use]
+    pub const fn before(self, sum: u64) -> Digest {
+        Digest(self.0.rotate_right(FOLD_BITS).wrapping_mul(FACTOR_INVERSE) ^ sum)
+    }
+
+    /// The digest that this one was before `sum` was folded into it.
+    #[must_use]
+    pub const fn unfold(self, sum: u64) -> Digest {
+        // The inverse of the factor in `fold`, modulo 2^64.
+        Digest(self.0.rotate_right(29).wrapping_mul(0xF1DE_83E1_9937_733D) ^ sum)
     }
 
     /// The number itself.
@@ -68,11 +117,29 @@ mod tests {
     }
 
     #[test]
+    fn crc_of_pieces_is_that_of_the_whole() {
+        let mut running = RunningCrc::new();
+        for piece in [&b"1234"[..], b"", b"56789"] {
+            running.update(piece);
+        }
+        assert_eq!(running.finish(), crc32(b"123456789"));
+    }
+
+    #[test]
+    fn a_fold_can_be_taken_back_and_solved_for_its_sum() {
+        let (digest, sum) = (Digest::new(77), 0xDEAD_BEEF);
+        let folded = digest.fold(sum);
+        assert_eq!(folded.before(sum), digest);
+        assert_eq!(digest.sum_to(folded), sum);
+    }
+
+    #[test]
     fn digest_tells_order_number_and_seed_apart() {
         let of = |seed, sums: &[u64]| sums.iter().fold(Digest::new(seed), |digest, sum| digest.fold(*sum));
         assert_ne!(of(1, &[2, 3]), of(1, &[3, 2]));
         assert_ne!(of(1, &[2, 3]), of(2, &[2, 3]));
         assert_ne!(of(1, &[2]), of(1, &[2, 0]));
+        assert_eq!(of(1, &[2, 3]).unfold(3).unfold(2), Digest::new(1));
         assert_eq!(of(1, &[2]).get(), (3_u64.wrapping_mul(0x9E37_79B9_7F4A_7C15)).rotate_left(29));
     }
 }

@@ -119,9 +119,9 @@ impl Footer {
         let end = (HEADER_BLOCK_BYTES as u64..SEGMENT_BYTES_MAX).contains(&self.end)
             && self.end.is_multiple_of(FRAME_ALIGN as u64);
         let lsns = self.first_lsn > Lsn::ZERO
-            && self.last_lsn.get() < u64::MAX
+            && self.last_lsn <= Lsn::LAST
             && self.last_lsn.next() >= self.first_lsn;
-        end && lsns && self.segment_id >= SegmentId::FIRST
+        end && lsns && (SegmentId::FIRST..=SegmentId::LAST).contains(&self.segment_id)
     }
 }
 
@@ -213,6 +213,29 @@ impl<'a> FooterView<'a> {
             && self.epochs().iter().all(|start| start.first_lsn <= last_lsn)
             && self.index().iter().next().map(|first| first.lsn) == (!empty).then_some(first_lsn)
             && self.epochs().iter().next().map(|first| first.first_lsn) == (!empty).then_some(first_lsn)
+    }
+}
+
+/// How large the tables of a footer are, for one who reads them in parts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TableSizes {
+    /// Entries of the index.
+    pub(crate) index: u32,
+    /// Entries of the epochs, which follow.
+    pub(crate) epochs: u32,
+    /// CRC over the tables' space.
+    pub(crate) checksum: u32,
+}
+
+impl TableSizes {
+    /// Reads and checks the last block of a segment.
+    ///
+    /// # Errors
+    /// [`BadBlock`]; a block that is too short is damaged.
+    pub(crate) fn decode(block: &[u8]) -> Result<(Footer, TableSizes), BadBlock> {
+        let Trailer { footer, index_entries, epoch_starts, table_checksum } = Trailer::decode(block)?;
+        let sizes = TableSizes { index: index_entries, epochs: epoch_starts, checksum: table_checksum };
+        Ok((footer, sizes))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Frames: a header and one record, a batch of records, or the start of an epoch.
+//! Frames: a header and one record, a batch of records, the start of an epoch, or a gap.
 //!
 //! A frame holds what is true on every replica, so a backup stores the primary's frames byte for byte.
 
@@ -19,6 +19,8 @@ pub enum FrameKind {
     Batch,
     /// Nothing: the frame takes one LSN and says that its epoch begins.
     EpochStart,
+    /// Nothing: the frame takes the LSNs of records that were lost and that a repair has given up.
+    Gap,
 }
 
 impl FrameKind {
@@ -27,6 +29,7 @@ impl FrameKind {
             FrameKind::Record => 1,
             FrameKind::Batch => 2,
             FrameKind::EpochStart => 3,
+            FrameKind::Gap => 4,
         }
     }
 
@@ -35,6 +38,7 @@ impl FrameKind {
             1 => Some(FrameKind::Record),
             2 => Some(FrameKind::Batch),
             3 => Some(FrameKind::EpochStart),
+            4 => Some(FrameKind::Gap),
             _ => None,
         }
     }
@@ -124,6 +128,7 @@ impl FrameHeader {
             FrameKind::Record => self.count == 1,
             FrameKind::Batch => u64::from(self.count) * END_BYTES as u64 <= u64::from(self.length),
             FrameKind::EpochStart => self.count == 1 && self.length == 0,
+            FrameKind::Gap => self.length == 0,
         };
         let lsns = self.lsn > Lsn::ZERO && self.lsn.get().checked_add(u64::from(self.count)).is_some();
         shape && lsns && self.count > 0 && self.length <= PAYLOAD_BYTES_MAX
@@ -167,7 +172,7 @@ impl<'a> Frame<'a> {
         }
         match self.header.kind {
             FrameKind::Batch => BatchView::parse(self.payload(), self.header.count).map(drop),
-            FrameKind::Record | FrameKind::EpochStart => Ok(()),
+            FrameKind::Record | FrameKind::EpochStart | FrameKind::Gap => Ok(()),
         }
     }
 
@@ -192,7 +197,8 @@ impl<'a> Frame<'a> {
         self.stored
     }
 
-    /// The record with this LSN; `None` if it is not in the frame, or is the start of an epoch.
+    /// The record with this LSN; `None` if it is not in the frame, and if that is the start of an epoch
+    /// or a gap.
     #[inline]
     #[must_use]
     pub fn record(&self, lsn: Lsn) -> Option<&'a [u8]> {
@@ -200,7 +206,7 @@ impl<'a> Frame<'a> {
         match self.header.kind {
             FrameKind::Record => (index == 0).then(|| self.payload()),
             FrameKind::Batch => BatchView::unchecked(self.payload(), self.header.count)?.record(index),
-            FrameKind::EpochStart => None,
+            FrameKind::EpochStart | FrameKind::Gap => None,
         }
     }
 }
@@ -298,6 +304,16 @@ pub fn write_record(frame: &mut [u8], stamp: Stamp, payload: &[u8]) -> u32 {
 pub fn write_epoch_start(frame: &mut [u8], stamp: Stamp) -> u32 {
     assert!(frame.len() as u64 == frame_bytes(0), "claimed for an empty payload");
     finish(frame, stamp, Shape { kind: FrameKind::EpochStart, length: 0, count: 1 })
+}
+
+/// Writes a frame over all of `frame` that takes `count` LSNs, whose records are lost, and returns its checksum.
+///
+/// # Panics
+/// If `count` is 0, or `frame` is not [`frame_bytes`] of nothing long.
+pub fn write_gap(frame: &mut [u8], stamp: Stamp, count: u32) -> u32 {
+    assert!(count > 0, "a gap takes LSNs");
+    assert!(frame.len() as u64 == frame_bytes(0), "claimed for an empty payload");
+    finish(frame, stamp, Shape { kind: FrameKind::Gap, length: 0, count })
 }
 
 /// Writes a batch's frame over all of `frame` and returns its checksum.

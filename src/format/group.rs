@@ -62,7 +62,8 @@ impl GroupHeader {
             let expected = header.first_lsn.plus(u64::from(header.records));
             assert!(frame.header().lsn == expected, "the LSNs of a group are dense");
             header.frames += 1;
-            header.records += frame.header().count;
+            let records = header.records.checked_add(frame.header().count);
+            header.records = records.expect("a group takes less than 2^32 LSNs");
             header.digest = header.digest.fold(u64::from(frame.header().checksum));
             rest = &rest[frame.stored().len()..];
         }

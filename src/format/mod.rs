@@ -7,22 +7,29 @@
 //! The specification is `docs/format.md`; offsets are in `layout.rs` alone.
 
 mod checksum;
+mod correct;
 mod footer;
 mod frame;
 mod group;
 mod layout;
 mod scan;
 mod segment;
+mod stream;
 mod superblock;
 mod tables;
 mod verdict;
 mod walk;
 
-pub use checksum::{Digest, crc32};
+pub use checksum::{Digest, RunningCrc, crc32};
+pub use correct::{
+    Flip, correct_frame, correct_group, correct_segment_header, correct_slot, correct_trailer,
+    flip_among_zeros, flip_in_message, frame_flip, lengths_near, stated_checksum, stated_length,
+};
+pub(crate) use footer::TableSizes;
 pub use footer::{Footer, FooterKind, FooterView};
 pub use frame::{
     BatchView, Frame, FrameHeader, FrameKind, Stamp, batch_payload_bytes, frame_bytes, write_batch,
-    write_epoch_start, write_record,
+    write_epoch_start, write_gap, write_record,
 };
 pub use group::{GroupHeader, GroupPlace};
 pub use layout::{
@@ -32,6 +39,7 @@ pub use layout::{
 };
 pub use scan::{LaterGroups, TailScan, rescan_sealed, scan_tail};
 pub use segment::{Incarnation, SegmentHeader, footer_bytes_for};
+pub use stream::FrameCheck;
 pub use superblock::{Chosen, CleanTail, Mark, Superblock, Vote, choose_slot};
 pub use tables::{EpochStart, EpochView, IndexEntry, IndexView, Tables};
 pub use verdict::{BadBlock, Damage, Fault, Verdict};

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::checksum::Digest;
-use super::frame::Frame;
+use super::frame::{Frame, FrameKind};
 use super::group::{GroupHeader, GroupPlace};
 use super::layout::{BLOCK_BYTES, FRAME_ALIGN, GROUP_HEADER_BYTES, HEADER_BLOCK_BYTES, all_zero, block_up};
 use super::segment::{Incarnation, SegmentHeader};
@@ -34,6 +34,9 @@ pub struct TailScan {
     pub tables: Tables,
     /// The newest LSN that a valid group knew to be durable.
     pub durable_through: Lsn,
+    /// Whether gaps are among the frames of the valid groups: the segment was repaired, and the end digest that its
+    /// footer and the next segment state may be that of frames which are lost. Never compare it with `digest`.
+    pub has_gaps: bool,
     /// Why what follows is no group; `None` where nothing was written, or there is no room for one.
     pub fault: Option<Fault>,
     /// Headers of this life that stand after the end, of groups that come after the missing one.
@@ -48,7 +51,7 @@ pub struct TailScan {
     /// What it amounts to, as far as this segment and the `durable` that was passed in can tell.
     pub verdict: Verdict,
     at_stake: Option<(Lsn, Lsn)>,
-    gap: Gap,
+    unfilled: Unfilled,
 }
 
 /// The headers that stand after the first place that is no valid group.
@@ -72,7 +75,7 @@ pub struct LaterGroups {
 
 /// The bytes from the end to the first later group, or to the end of the data.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Gap {
+struct Unfilled {
     bytes: Range<u64>,
     /// Nothing was written there, or the file is cut there.
     missing: bool,
@@ -145,7 +148,7 @@ impl TailScan {
         let stop = self.later.map_or(header.data_end(), |later| later.position);
         let is_cut = length < stop && fault.as_ref().is_none_or(|at| at.fault.damage == Damage::Cut);
         let missing = is_cut || all_zero(&data[to_index(self.end)..to_index(stop.min(length))]);
-        self.gap = Gap { bytes: self.end..stop, missing };
+        self.unfilled = Unfilled { bytes: self.end..stop, missing };
         if let Some(GroupFault { fault, at_stake }) = fault {
             self.fault = Some(fault);
             self.at_stake = at_stake;
@@ -153,12 +156,13 @@ impl TailScan {
     }
 
     fn loss(&self, next: Lsn, vouched: Lsn) -> Verdict {
-        if let (Some(fault), Some((first, last)), false) = (&self.fault, self.at_stake, self.gap.missing) {
+        if let (Some(fault), Some((first, last)), false) = (&self.fault, self.at_stake, self.unfilled.missing)
+        {
             return Verdict::Rot { bytes: fault.bytes.clone(), first, last };
         }
         let last = self.later.map_or(vouched, |later| later.first_lsn.prev());
-        let bytes = self.gap.bytes.clone();
-        if self.gap.missing {
+        let bytes = self.unfilled.bytes.clone();
+        if self.unfilled.missing {
             Verdict::Hole { bytes, first: next, last }
         } else {
             Verdict::Rot { bytes, first: next, last }
@@ -200,6 +204,7 @@ impl<'a> Scanner<'a> {
             groups: 0,
             tables: Tables::new(),
             durable_through: Lsn::ZERO,
+            has_gaps: false,
             fault: None,
             later: None,
             discard_start: start,
@@ -207,7 +212,7 @@ impl<'a> Scanner<'a> {
             dirty_end: start,
             verdict: Verdict::Clean,
             at_stake: None,
-            gap: Gap { bytes: start..start, missing: true },
+            unfilled: Unfilled { bytes: start..start, missing: true },
         };
         Scanner { data, incarnation: header.incarnation, until, tail }
     }
@@ -295,6 +300,7 @@ impl<'a> Scanner<'a> {
             let frame = Frame::parse(&self.data[to_index(at)..]).expect("checked with its group");
             self.tail.tables.note(frame.header(), group.header.place.position, at);
             self.tail.epoch = frame.header().epoch;
+            self.tail.has_gaps |= frame.header().kind == FrameKind::Gap;
             at += frame.header().frame_bytes();
         }
         self.tail.end = group.end;

@@ -110,7 +110,8 @@ impl SegmentHeader {
             && (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes)
             && self.footer_bytes >= footer_bytes_for(self.segment_bytes)
             && self.footer_bytes <= self.segment_bytes - 2 * BLOCK_BYTES as u64;
-        sizes && self.first_lsn > Lsn::ZERO && self.segment_id >= SegmentId::FIRST
+        let is_numbered = (SegmentId::FIRST..=SegmentId::LAST).contains(&self.segment_id);
+        sizes && (Lsn::FIRST..=Lsn::LAST).contains(&self.first_lsn) && is_numbered
     }
 }
 

@@ -8,6 +8,8 @@ use super::segment::{check_block, seal_block};
 use super::verdict::BadBlock;
 use crate::types::{Epoch, LogId, Lsn, ReplicaId, SegmentId, WriteMethod};
 
+/// No log writes this many superblocks: there is always a next sequence number.
+const SEQUENCE_MAX: u64 = u64::MAX >> 1;
 /// The sequence number of the first superblock that a new log writes.
 const FIRST_SEQUENCE: u64 = 1;
 
@@ -225,8 +227,11 @@ fn decode_slot(used: &[u8]) -> Option<Superblock> {
         mark: decode_mark(used, mark)?,
     };
     let sound = mark_bytes <= MARK_BYTES_MAX
+        && superblock.sequence <= SEQUENCE_MAX
         && superblock.used_bytes() == used.len()
-        && superblock.first_lsn > Lsn::ZERO
+        && (Lsn::FIRST..=Lsn::LAST).contains(&superblock.first_lsn)
+        && superblock.durable <= Lsn::LAST
+        && superblock.clean_tail.is_none_or(|tail| tail.last_lsn <= Lsn::LAST)
         && slot::ZERO_A.get(used) == 0
         && slot::ZERO_B.get(used) == 0
         && all_zero(padding);

@@ -93,6 +93,17 @@ impl Tables {
         }
     }
 
+    /// How many entries the index and the epochs have, to go [back to](Tables::back_to).
+    pub(crate) fn moment(&self) -> (usize, usize) {
+        (self.index.len(), self.epochs.len())
+    }
+
+    /// Forgets what was noted since that moment.
+    pub(crate) fn back_to(&mut self, (index, epochs): (usize, usize)) {
+        self.index.truncate(index);
+        self.epochs.truncate(epochs);
+    }
+
     /// How many more epochs may begin in this segment.
     #[must_use]
     pub fn epochs_left(&self) -> usize {

@@ -8,12 +8,10 @@ use super::engine::Engine;
 use super::superblock_file::SuperblockFile;
 use crate::disk::{Disk, File, Lock, RealDisk};
 use crate::error::{Error, Result};
-use crate::format::{CleanTail, Digest, Mark, SegmentHeader, Superblock, TailScan, rescan_sealed};
-use crate::segment::{Extent, LOCK, SUPERBLOCK, Segment, park_extent, seal_extent, segment_name};
+use crate::format::{CleanTail, Digest, Mark, SegmentHeader, Superblock, rescan_sealed};
+use crate::segment::{Extent, INCOMPLETE, LOCK, SUPERBLOCK, Segment, park_extent, seal_extent, segment_name};
 use crate::types::{Lsn, WriteMethod};
 
-/// A file that is in the directory of a copy until the copy is whole.
-const INCOMPLETE: &str = "backup-incomplete";
 /// Bytes that are copied at a time.
 const CHUNK_BYTES: u64 = 1 << 20;
 
@@ -23,7 +21,7 @@ impl Log {
     /// The copy has every record that was durable when this was called, and none after it; what is trimmed
     /// while it is made may be missing from its start. It has the log's identity and mark, and opens as fast as
     /// a log that was closed. Appends, rolls and trims go on meanwhile: no lock is held while bytes are copied.
-    /// Every record's checksum is verified in the copy. Takes about as long as reading, writing and syncing
+    /// Every record's checksum is verified in the copy. Records that a repair has given up are so in the copy too. Takes about as long as reading, writing and syncing
     /// the log's files; needs memory for a chunk of 1 MiB and one segment's index.
     ///
     /// Durable when it returns. The directory is created if it does not exist, and has to be empty. Until the
@@ -194,11 +192,13 @@ impl Piece {
     }
 
     /// Reads the copied bytes as recovery would: all of the records, or an error.
-    fn verify(&self, bytes: &[u8]) -> Result<TailScan> {
+    fn verify(&self, bytes: &[u8]) -> Result<Extent> {
         let header = self.segment.header();
         let scan = rescan_sealed(bytes, header, self.last);
-        if !scan.verdict.is_loss() && scan.end == self.end && scan.digest == self.digest {
-            return Ok(scan);
+        // The digest of a segment that was repaired may be over frames that are lost: it goes on as it is stated.
+        let is_same = scan.has_gaps || scan.digest == self.digest;
+        if !scan.verdict.is_loss() && scan.end == self.end && is_same {
+            return Ok(Extent { digest: self.digest, ..Extent::of_scan(&scan) });
         }
         let (first, last) = (scan.last_lsn.next().min(self.last), self.last);
         Err(Error::Rot { file: self.segment.name(), bytes: scan.end.min(self.end)..self.end, first, last })
@@ -240,7 +240,7 @@ impl<'a> Copy<'a> {
         let map = io("map", &name, file.map())?;
         // Nothing is written to it from here on but the footer.
         map.publish(piece.copied.min(map.mapped()));
-        let extent = Extent::of_scan(&piece.verify(map.bytes(0..map.published()))?);
+        let extent = piece.verify(map.bytes(0..map.published()))?;
         drop(map);
         let clean_tail = close(&*file, header, &extent, (piece, is_tail, self.disk.wall_ms()))?;
         self.newest = Some(file);

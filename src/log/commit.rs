@@ -30,6 +30,8 @@ pub(crate) struct Commit {
     /// The sequence number and the first LSN of the next group to be opened, or of the open one.
     next_seq: u64,
     next_lsn: Lsn,
+    /// The first group whose waiters were not told of its end.
+    unresolved: u64,
     /// The open buffer; none while there is no room for another.
     open: Option<Arc<GroupBuffer>>,
     /// Closed, in order, waiting for a flush.
@@ -162,6 +164,7 @@ impl Commit {
             limits,
             next_seq: 0,
             next_lsn: start.next_lsn,
+            unresolved: 0,
             open: None,
             queue: VecDeque::new(),
             vacant,
@@ -506,8 +509,14 @@ impl Commit {
 
     /// The groups that are not resolved, the open one or the one to be opened next included.
     pub(crate) fn unresolved(&self) -> std::ops::Range<u64> {
-        let waiting = (self.flights.len() + self.queue.len()) as u64;
-        self.next_seq - waiting..self.next_seq + 1
+        self.unresolved..self.next_seq + 1
+    }
+
+    /// Takes note that the group `seq` is resolved. Kept apart from landing, so that whoever ends the log finds the
+    /// groups that a thread has landed and then, because it panicked, not resolved.
+    pub(crate) fn resolved(&mut self, seq: u64) {
+        assert!(seq == self.unresolved, "groups are resolved in their order");
+        self.unresolved = seq + 1;
     }
 
     /// Opens no group until [`resume`](Commit::resume); what was claimed is flushed.

@@ -81,6 +81,9 @@ impl Cursor {
     /// # Errors
     /// [`Error::Trimmed`] when it has fallen behind a trim, [`Error::Rot`] or [`Error::Hole`] where the log is
     /// damaged, and whatever the operating system says. The cursor stays where it is.
+    ///
+    /// [`Error::Lost`] for records that a repair has given up: once for all of them that follow one another, also
+    /// those outside of the range. The cursor goes on after them.
     #[expect(clippy::should_implement_trait, reason = "it lends: the record borrows from the cursor")]
     #[inline]
     pub fn next(&mut self) -> Result<Option<RecordRef<'_>>> {
@@ -99,7 +102,7 @@ impl Cursor {
         Ok(Some(Record::new(Arc::clone(view.pinned()), spot)))
     }
 
-    /// The records that are left, as an iterator, which ends after the first error.
+    /// The records that are left, as an iterator. It goes on after [`Error::Lost`], and ends after any other error.
     #[must_use]
     pub fn records(self) -> Records {
         Records { cursor: Some(self) }
@@ -136,8 +139,26 @@ impl Cursor {
                     return Ok(Some(spot));
                 }
                 Step::EpochStart => self.next = self.next.next(),
+                Step::Gap { last } => {
+                    let (segments, durable) = (self.source.segments(), self.source.durable());
+                    let error = segments.lost(view, (self.next, last), durable);
+                    // Unless a truncation has just taken it away.
+                    if segments.cuts() == self.cuts {
+                        self.pass(&error);
+                        return Err(error);
+                    }
+                }
                 Step::End => self.view = None,
             }
+        }
+    }
+
+    /// Goes past a gap that is told now, so that it is told once.
+    #[cold]
+    fn pass(&mut self, error: &Error) {
+        if let Error::Lost { last, .. } = error {
+            self.next = last.next();
+            self.view = None;
         }
     }
 
@@ -157,7 +178,10 @@ impl Cursor {
     }
 }
 
-/// The records that a cursor had left: an iterator that ends after the first error.
+/// The records that a cursor had left, as an iterator.
+///
+/// Records that a repair has given up are an [`Error::Lost`] among the others: whoever collects the records into a
+/// `Result` is told, and whoever can do without them goes on. Any other error is the last item.
 #[derive(Debug)]
 pub struct Records {
     cursor: Option<Cursor>,
@@ -168,7 +192,7 @@ impl Iterator for Records {
 
     fn next(&mut self) -> Option<Result<Record>> {
         let read = self.cursor.as_mut()?.next_record();
-        if !matches!(read, Ok(Some(_))) {
+        if !matches!(read, Ok(Some(_)) | Err(Error::Lost { .. })) {
             self.cursor = None;
         }
         read.transpose()

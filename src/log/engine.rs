@@ -10,7 +10,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::commit::{Commit, Durable, Flight, Landed, Limits, NoRoom, Start};
 use super::flush::fly;
 use super::observe;
+use super::panic::PoisonOnPanic;
 use super::prepare::segment_bytes_for;
+use super::scrub::Scrub;
 use super::stats::{Counters, Flushed};
 use super::store::Store;
 use super::superblock_file::{Copies, SuperblockFile};
@@ -19,7 +21,7 @@ use crate::disk::buffer::GroupBuffer;
 use crate::error::{Error, Result};
 use crate::format::Superblock;
 use crate::segment::{Spare, Tail};
-use crate::sync::wait_table::{UNRESOLVED_MAX, WaitTable};
+use crate::sync::wait_table::{Sleepers, UNRESOLVED_MAX, WaitTable};
 use crate::types::Lsn;
 
 /// Bytes that have to gather before a flush is started beside another one.
@@ -63,6 +65,7 @@ pub(crate) struct Engine {
     /// Whether preparing a segment failed for lack of space, and has not succeeded since.
     pub(crate) out_of_space: AtomicBool,
     pub(crate) counters: Counters,
+    pub(crate) scrub: Scrub,
     /// Held by the one who changes what the log consists of: which segments there are, their seals and names,
     /// and what the superblock says of them. Taken before every other lock.
     pub(crate) keeping: Mutex<()>,
@@ -95,6 +98,7 @@ impl Engine {
             state: AtomicUsize::new(RUNNING),
             out_of_space: AtomicBool::new(false),
             counters: Counters::default(),
+            scrub: Scrub::default(),
             keeping: Mutex::new(()),
             cause: Mutex::new(None),
         }
@@ -300,7 +304,7 @@ impl Engine {
             // Release: pairs with the Acquire in `durable`.
             self.durable.store(through.get(), Ordering::Release);
             // In order, hence under the lock; a swap for each group.
-            seqs.map(|seq| self.waits.resolve(seq)).collect::<Vec<_>>()
+            seqs.map(|seq| self.resolve(&mut commit, seq)).collect::<Vec<_>>()
         });
         let _ = self.reopen(&mut commit);
         if commit.has_large_waiting() {
@@ -319,6 +323,12 @@ impl Engine {
             wake,
         });
         records
+    }
+
+    fn resolve(&self, commit: &mut Commit, seq: u64) -> Sleepers<'_> {
+        let sleepers = self.waits.resolve(seq);
+        commit.resolved(seq);
+        sleepers
     }
 
     /// Makes durable all that was appended before, and returns the newest durable record.
@@ -554,13 +564,15 @@ impl Engine {
         self.state.store(how, Ordering::Release);
         // Nobody claims from here on: no group is opened again.
         commit.close_for_good();
-        let sleepers: Vec<_> = commit.unresolved().map(|seq| self.waits.resolve(seq)).collect();
+        let unresolved = commit.unresolved();
+        let sleepers: Vec<_> = unresolved.map(|seq| self.resolve(&mut commit, seq)).collect();
         drop(commit);
         sleepers.into_iter().for_each(|sleepers| sleepers.wake());
         self.room.notify_all();
         self.spare_taken.notify_all();
         self.housekeeping.notify_all();
         self.wheel.stop();
+        self.scrub.wake();
     }
 }
 
@@ -571,27 +583,5 @@ impl Drop for Aloft<'_> {
     fn drop(&mut self) {
         self.0.commit.lock().came_back();
         self.0.room.notify_all();
-    }
-}
-
-/// Poisons the log if a thread panics in the middle of its work: nobody else would finish that, and all who
-/// wait for it would wait for ever.
-pub(crate) struct PoisonOnPanic<'a> {
-    engine: &'a Engine,
-    /// A log may also be dropped, and so flushed, by a thread that panicked elsewhere.
-    was_panicking: bool,
-}
-
-impl<'a> PoisonOnPanic<'a> {
-    pub(crate) fn new(engine: &'a Engine) -> PoisonOnPanic<'a> {
-        PoisonOnPanic { engine, was_panicking: std::thread::panicking() }
-    }
-}
-
-impl Drop for PoisonOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() && !self.was_panicking {
-            self.engine.poison(Error::Poisoned);
-        }
     }
 }

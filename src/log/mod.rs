@@ -17,10 +17,12 @@ mod keep;
 mod observe;
 mod open;
 mod options;
+mod panic;
 mod prepare;
 mod read_only;
 mod record;
 mod recover;
+mod scrub;
 mod segments;
 mod stats;
 mod store;
@@ -49,6 +51,7 @@ pub use cursor::{Cursor, Records, TailCursor};
 pub use options::{LogOptions, ZeroFill};
 pub use read_only::ReadOnlyLog;
 pub use record::{Record, RecordRef};
+pub use scrub::ScrubStatus;
 pub use stats::Stats;
 pub use ticket::{Durability, Receipt, Ticket};
 
@@ -267,7 +270,8 @@ impl Log {
     ///
     /// # Errors
     /// [`Error::Trimmed`](crate::Error::Trimmed) and [`Error::BeyondEnd`](crate::Error::BeyondEnd) if there is
-    /// no such record; [`Error::Rot`](crate::Error::Rot) if its bytes no longer check.
+    /// no such record; [`Error::Lost`](crate::Error::Lost) if a repair has given it up, with all of its neighbours
+    /// that were; [`Error::Rot`](crate::Error::Rot) if its bytes no longer check.
     pub fn read(&self, lsn: Lsn) -> Result<Record> {
         let engine = self.engine();
         let last = engine.durable();
@@ -323,7 +327,8 @@ impl Log {
         TailCursor::new(Arc::clone(&self.handle.shared) as Arc<dyn cursor::Source>, from)
     }
 
-    /// Forgets the records before `before`: the log begins there from now on.
+    /// Forgets the records before `before`: the log begins there from now on. It may begin inside a batch, or among
+    /// records that a repair has given up.
     ///
     /// Durable when it returns. Disk space is given back, or used again, in whole segments. Readers that are in
     /// a trimmed segment may finish it.
@@ -365,7 +370,9 @@ impl Log {
     /// # Errors
     /// [`Error::Trimmed`](crate::Error::Trimmed) before the oldest record,
     /// [`Error::BeyondEnd`](crate::Error::BeyondEnd) past the newest, and
-    /// [`Error::InsideBatch`](crate::Error::InsideBatch) between records that live or die together.
+    /// [`Error::InsideBatch`](crate::Error::InsideBatch) between records that live or die together;
+    /// [`Error::Lost`](crate::Error::Lost) between records that a repair has given up: it can cut before the first
+    /// and after the last that are named.
     pub fn truncate(&self, after: Lsn) -> Result<()> {
         self.engine().truncate(after)
     }
@@ -419,6 +426,25 @@ impl Log {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.engine().counters.stats()
+    }
+
+    /// What the [background check](LogOptions::scrub_bytes_per_s) has done since the log was opened, and the damage
+    /// that it has found. Damage does not poison the log: records that are whole are read and appended as before.
+    ///
+    /// ```
+    /// # fn main() -> annals::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let options = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20);
+    /// let log = options.scrub_bytes_per_s(Some(10 << 20)).open()?;
+    /// for stretch in log.scrub_status().damaged {
+    ///     println!("{}, bytes {:?}: {:?}", stretch.file, stretch.bytes, stretch.lsns);
+    /// }
+    /// # log.close()
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn scrub_status(&self) -> ScrubStatus {
+        self.engine().scrub.status()
     }
 
     /// Stores a mark of the program's own beside the log, durably: say, up to where its state is in a snapshot.

@@ -70,3 +70,34 @@ pub(crate) fn postponed(what: &'static str, error: &crate::error::Error) {
     #[cfg(not(feature = "tracing"))]
     let _ = (what, error);
 }
+
+/// The background check has read some bytes more.
+pub(crate) fn scrubbed(bytes: u64) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("annals_scrubbed_bytes_total").increment(bytes);
+    #[cfg(not(feature = "metrics"))]
+    let _ = bytes;
+}
+
+/// The background check has found a stretch that is damaged, and was not known to be.
+pub(crate) fn damaged(stretch: &crate::segment::Stretch) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("annals_scrub_damage_total").increment(1);
+    #[cfg(feature = "tracing")]
+    tracing::error!(
+        file = &*stretch.file,
+        bytes = ?stretch.bytes,
+        first = stretch.lsns.map(|lsns| lsns.first.get()),
+        last = stretch.lsns.map(|lsns| lsns.last.get()),
+        cause = ?stretch.cause,
+        "stored bytes are damaged; repair the log, or restore what is in them from a copy"
+    );
+    #[cfg(not(feature = "tracing"))]
+    let _ = stretch;
+}
+
+/// The background check has panicked, and checks nothing any more.
+pub(crate) fn scrub_ended() {
+    #[cfg(feature = "tracing")]
+    tracing::error!("the background check has failed and ended; the log goes on without it");
+}

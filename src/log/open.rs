@@ -9,14 +9,15 @@ use parking_lot::Mutex;
 
 use super::commit::Start;
 use super::cursor::Source;
-use super::engine::{Engine, PoisonOnPanic};
+use super::engine::Engine;
 use super::options::{LogOptions, ZeroFill};
+use super::panic::PoisonOnPanic;
 use super::prepare::{Go, HASTY_CHUNK_BYTES};
 use super::recover::{Recovered, Wanted, begin_first, is_new, recover};
 use super::segments::Segments;
 use super::store::{Files, Store};
 use super::superblock_file::{Copies, SuperblockFile};
-use super::{Log, keep, prepare};
+use super::{Log, keep, prepare, scrub};
 use crate::disk::{Disk, Lock, RealDisk, probe};
 use crate::error::{Error, Result};
 use crate::format::{BLOCK_BYTES, Superblock};
@@ -35,9 +36,9 @@ impl LogOptions {
     ///
     /// # Errors
     /// [`Error::InUse`] if somebody has it open for writing; [`Error::Rot`], [`Error::Hole`] and
-    /// [`Error::SuperblockDamaged`] if acknowledged records are damaged or missing, [`Error::ForeignFile`],
-    /// [`Error::NewerVersion`], [`Error::NotEmpty`]: nothing was changed then; [`Error::BadOption`];
-    /// [`Error::NoSpace`] and [`Error::Io`].
+    /// [`Error::SuperblockDamaged`] if acknowledged records are damaged or missing, [`Error::RepairUnfinished`],
+    /// [`Error::ForeignFile`], [`Error::NewerVersion`], [`Error::NotEmpty`]: nothing was changed then;
+    /// [`Error::BadOption`]; [`Error::NoSpace`] and [`Error::Io`].
     pub fn open(self) -> Result<Log> {
         let options = self.checked()?;
         let disk = RealDisk::create(&options.dir).map_err(|source| Error::io("open", "", source))?;
@@ -235,7 +236,9 @@ impl Threads {
             ("annals-prepare".to_string(), prepare::run as fn(&Engine)),
             ("annals-keep".to_string(), keep::run),
         ];
-        for (name, run) in flushers.chain(others) {
+        let wants_scrub = engine.store.options.scrub_bytes_per_s.is_some();
+        let scrub = wants_scrub.then_some(("annals-scrub".to_string(), scrub::run as fn(&Engine)));
+        for (name, run) in flushers.chain(others).chain(scrub) {
             let theirs = Arc::clone(engine);
             let spawned = thread::Builder::new().name(name).spawn(move || {
                 let _guard = PoisonOnPanic::new(&theirs);

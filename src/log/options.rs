@@ -36,6 +36,7 @@ pub struct LogOptions {
     pub(crate) retain_bytes: Option<u64>,
     pub(crate) retain_age: Option<Duration>,
     pub(crate) verify_reads: bool,
+    pub(crate) scrub_bytes_per_s: Option<u64>,
 }
 
 /// When a new segment is written full of zeros before its first use.
@@ -71,6 +72,7 @@ impl LogOptions {
             retain_bytes: None,
             retain_age: None,
             verify_reads: true,
+            scrub_bytes_per_s: None,
         }
     }
 
@@ -155,6 +157,18 @@ impl LogOptions {
         self
     }
 
+    /// Checks sealed segments in the background, reading so many bytes a second: 64 KiB or more, default `None`, which
+    /// is not at all.
+    ///
+    /// Records that nobody reads can rot for years before anybody needs them. A check finds that while there may still be
+    /// a copy to restore them from; see [`Log::scrub_status`](crate::Log::scrub_status). Choose a rate that a disk does
+    /// not notice and that comes round in time: 10 MiB/s reads a terabyte in about a day. A pass over all segments
+    /// begins at the earliest a minute after the one before. What is in the operating system's cache is read from there.
+    pub fn scrub_bytes_per_s(mut self, bytes_per_s: Option<u64>) -> LogOptions {
+        self.scrub_bytes_per_s = bytes_per_s;
+        self
+    }
+
     /// Refuses values that cannot work, and fits the group size to the segment size.
     pub(crate) fn checked(mut self) -> Result<LogOptions> {
         let within = |option, given: u64, min: u64, max: u64| {
@@ -169,6 +183,9 @@ impl LogOptions {
         within("group_bytes", self.group_bytes, 4 << 10, 64 << 20)?;
         within("in_flight_bytes_max", self.in_flight_bytes_max, 64 << 10, 16 << 30)?;
         within("depth", self.depth as u64, 1, 16)?;
+        if let Some(rate) = self.scrub_bytes_per_s {
+            within("scrub_bytes_per_s", rate, 64 << 10, u64::MAX)?;
+        }
         self.segment_bytes = self.segment_bytes.next_multiple_of(format::BLOCK_BYTES as u64);
         // A group lies in one segment, and a roll should waste little of it.
         let group_max = (self.segment_bytes / 8).min(self.in_flight_bytes_max / 4);

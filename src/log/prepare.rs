@@ -141,24 +141,44 @@ pub(crate) fn segment_bytes_for(frame_bytes: u64) -> u64 {
 ///
 /// The header of its former life is overwritten before it gets its new name, so that whatever a crash
 /// leaves is either a segment below the trim point or a blank spare.
-fn recycled(store: &Store, segment_bytes: u64) -> Result<Option<Spare>> {
+pub(crate) fn recycled(store: &Store, segment_bytes: u64) -> Result<Option<Spare>> {
     let files = &store.files;
     while let Some(name) = store.take_retired(segment_bytes) {
-        let file = files.open(&name, Access::ReadWrite)?;
-        let fits = files.io("look at", &name, file.bytes())? == segment_bytes;
-        if !fits || !files.io("lock", &name, file.try_lock(true))? {
-            files.remove(&name)?;
-            continue;
+        let renamed = match blanked(files, &name, segment_bytes) {
+            Ok(Some(file)) => {
+                let spare = spare_name(files.next_spare_number());
+                files.rename(&name, &spare).map(|()| (file, spare))
+            }
+            Ok(None) => {
+                files.remove(&name)?;
+                continue;
+            }
+            Err(error) => Err(error),
+        };
+        match renamed {
+            Ok((file, spare)) => return finish(files, file, spare, segment_bytes).map(Some),
+            Err(error) => {
+                // Whatever was in the way may be gone when it is tried again.
+                store.retire(name, segment_bytes);
+                return Err(error);
+            }
         }
-        files.io("write", &name, file.write_at(&[0; BLOCK_BYTES], 0))?;
-        files.io("sync", &name, file.sync())?;
-        // Other processes may read the segment that this becomes.
-        files.io("lock", &name, file.try_lock(false))?;
-        let spare = spare_name(files.next_spare_number());
-        files.rename(&name, &spare)?;
-        return finish(files, file, spare, segment_bytes).map(Some);
     }
     Ok(None)
+}
+
+/// The file of a trimmed segment without its header; `None` if it cannot be used.
+fn blanked(files: &Files, name: &str, segment_bytes: u64) -> Result<Option<Arc<dyn File>>> {
+    let file = files.open(name, Access::ReadWrite)?;
+    let fits = files.io("look at", name, file.bytes())? == segment_bytes;
+    if !fits || !files.io("lock", name, file.try_lock(true))? {
+        return Ok(None);
+    }
+    files.io("write", name, file.write_at(&[0; BLOCK_BYTES], 0))?;
+    files.io("sync", name, file.sync())?;
+    // Other processes may read the segment that this becomes.
+    files.io("lock", name, file.try_lock(false))?;
+    Ok(Some(file))
 }
 
 /// Creates a spare of `segment_bytes`; `None` if `pace` says that the log ends.
@@ -185,9 +205,14 @@ pub(crate) fn make_spare(files: &Files, segment_bytes: u64, pace: Pace<'_>) -> R
     finish(files, file, spare, segment_bytes).map(Some)
 }
 
+/// Makes the spare's name durable and opens it for writing. If that fails there is no such spare: each attempt would
+/// leave one behind.
 fn finish(files: &Files, file: Arc<dyn File>, name: String, segment_bytes: u64) -> Result<Spare> {
-    files.sync_dir()?;
-    let writer = files.io("open", &name, file.writer(files.write_method))?;
+    let opened = files.sync_dir().and_then(|()| files.io("open", &name, file.writer(files.write_method)));
+    let writer = opened.inspect_err(|_| {
+        // The first error is the one to tell; a name that comes back with a crash is a blank spare.
+        let _ = files.remove(&name);
+    })?;
     let incarnation = Incarnation::new(files.disk.entropy());
     Ok(Spare { name: name.into(), file, writer, incarnation, segment_bytes })
 }

@@ -75,8 +75,8 @@ impl LogOptions {
     ///
     /// # Errors
     /// [`Error::NotALog`] if there is none; [`Error::Rot`], [`Error::Hole`] and [`Error::SuperblockDamaged`] if
-    /// acknowledged records are damaged or missing; [`Error::ForeignFile`], [`Error::NewerVersion`] and
-    /// [`Error::Io`].
+    /// acknowledged records are damaged or missing; [`Error::RepairUnfinished`]; [`Error::ForeignFile`],
+    /// [`Error::NewerVersion`] and [`Error::Io`].
     pub fn open_read_only(self) -> Result<ReadOnlyLog> {
         let disk = RealDisk::open(&self.dir).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => Error::NotALog,
@@ -112,7 +112,7 @@ impl ReadOnlyLog {
     /// Looks for newer records, and returns the newest that is known to be durable.
     ///
     /// Follows the writer across segments and trims. Reads what was appended since the last look; only after
-    /// a truncation, or if a gap was trimmed away meanwhile, everything is looked at as in an open. Cursors go
+    /// a truncation, or if segments in between were trimmed away meanwhile, everything is looked at as in an open. Cursors go
     /// on with what is new.
     ///
     /// # Errors
@@ -130,7 +130,7 @@ impl ReadOnlyLog {
     ///
     /// # Errors
     /// [`Error::Trimmed`] and [`Error::BeyondEnd`] if there is no such record as far as was seen;
-    /// [`Error::Rot`] if its bytes no longer check; [`Error::Io`].
+    /// [`Error::Lost`] if a repair has given it up; [`Error::Rot`] if its bytes no longer check; [`Error::Io`].
     pub fn read(&self, lsn: Lsn) -> Result<Record> {
         let shared = &self.shared;
         let record = shared.settled(|| shared.segments.read(lsn, shared.durable()))?;

@@ -7,13 +7,14 @@ mod behold;
 mod chain;
 mod plan;
 mod repair;
+mod scan;
 mod survey;
 
 use std::fmt;
 use std::sync::Arc;
 
 use self::plan::Plan;
-use self::survey::Looking;
+use self::scan::Looking;
 use super::segments::Listed;
 use super::superblock_file::SuperblockFile;
 use crate::disk::Disk;
@@ -122,8 +123,9 @@ impl Begin {
 ///
 /// # Errors
 /// [`Error::NotEmpty`] for other files, [`Error::SuperblockDamaged`] for a log without its superblock,
-/// [`Error::NewerVersion`], and whatever the operating system says.
+/// [`Error::RepairUnfinished`], [`Error::NewerVersion`], and whatever the operating system says.
 pub(crate) fn is_new(disk: &dyn Disk) -> Result<bool> {
+    survey::no_repair_is_unfinished(disk)?;
     match SuperblockFile::read(disk)? {
         Some(_) => Ok(false),
         None => survey::is_vacant(disk),
@@ -133,10 +135,11 @@ pub(crate) fn is_new(disk: &dyn Disk) -> Result<bool> {
 /// Opens the log in the directory for writing. The caller has its lock.
 ///
 /// # Errors
-/// [`Error::NotALog`], [`Error::Rot`], [`Error::Hole`], [`Error::ForeignFile`], [`Error::NewerVersion`] and
-/// [`Error::SuperblockDamaged`], all of which leave the directory as it was; [`Error::NoSpace`] and whatever
+/// [`Error::NotALog`], [`Error::Rot`], [`Error::Hole`], [`Error::ForeignFile`], [`Error::NewerVersion`],
+/// [`Error::SuperblockDamaged`] and [`Error::RepairUnfinished`], all of which leave the directory as it was; [`Error::NoSpace`] and whatever
 /// the operating system says, after which another attempt finds the same log.
 pub(crate) fn recover(disk: &dyn Disk, wanted: Wanted) -> Result<Recovered> {
+    survey::no_repair_is_unfinished(disk)?;
     let found = SuperblockFile::read(disk)?.ok_or(Error::NotALog)?;
     let plan = Plan::make(disk, found, Looking::Mapped)?;
     repair::carry_out(disk, plan, wanted)

@@ -9,8 +9,9 @@ use parking_lot::RwLock;
 use super::record::Record;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::format::Digest;
 use crate::segment::{MapCache, Sealed, Segment, Step, Tail, View};
-use crate::types::Lsn;
+use crate::types::{Lsn, LsnRange};
 
 /// The segments in the order of their LSNs. The newest is the tail, those before it are sealed, or will be
 /// soon.
@@ -72,6 +73,15 @@ impl Segments {
         self.list.read().iter().cloned().collect()
     }
 
+    /// The first sealed segment that begins after `before`, or the very first, and what the next one says of its end.
+    pub(crate) fn sealed_after(&self, before: Option<Lsn>) -> Option<(Arc<Sealed>, Option<Digest>)> {
+        let list = self.list.read();
+        let index = before.map_or(0, |before| list.partition_point(|segment| segment.first_lsn() <= before));
+        let Segment::Sealed(sealed) = list.get(index)? else { return None };
+        let next = list.get(index + 1).map(|next| next.header().previous_digest);
+        Some((Arc::clone(sealed), next))
+    }
+
     /// Bytes of all their files.
     pub(crate) fn bytes(&self) -> u64 {
         self.list.read().iter().map(|segment| segment.header().segment_bytes).sum()
@@ -124,8 +134,17 @@ impl Segments {
             list.pop_front();
         }
         drop(list);
-        gone.iter().for_each(|sealed| self.cache.forget(sealed.first_lsn()));
+        gone.iter().for_each(|sealed| sealed.let_go(&self.cache));
         gone
+    }
+
+    /// Lets the cache go of segments that are not in the list any more.
+    fn let_go<'a>(&self, gone: impl IntoIterator<Item = &'a Segment>) {
+        for segment in gone {
+            if let Segment::Sealed(sealed) = segment {
+                sealed.let_go(&self.cache);
+            }
+        }
     }
 
     /// Both at once, as a trim of the log does them.
@@ -142,16 +161,32 @@ impl Segments {
     pub(crate) fn cut(&self, after: Lsn, cut: Option<Sealed>, tail: Arc<Tail>) -> Vec<Segment> {
         assert!(tail.header().first_lsn == after.next(), "the log goes on where it was cut");
         let gone = self.drop_after(after);
+        let mut before = None;
         let mut list = self.list.write();
         if let Some(cut) = cut {
             let newest = list.back_mut().expect("the segment that was cut is in the list");
             assert!(newest.first_lsn() == cut.first_lsn() && cut.last_lsn() == after, "cut where it is said");
-            *newest = Segment::Sealed(Arc::new(cut));
+            before = Some(std::mem::replace(newest, Segment::Sealed(Arc::new(cut))));
         }
         list.push_back(Segment::Tail(tail));
         // Release: pairs with the Acquire in `cuts`. Under the lock: who sees the count finds the new list.
         self.cuts.fetch_add(1, Ordering::Release);
+        drop(list);
+        self.let_go(&before);
         gone
+    }
+
+    /// Puts what a cut keeps of the newest segment into its place, before its file gets the old one's name. The caller
+    /// has lowered the durable watermark.
+    pub(crate) fn replace_newest(&self, kept: Sealed) {
+        let mut list = self.list.write();
+        let newest = list.back_mut().expect("the segment that was cut is in the list");
+        assert!(newest.first_lsn() == kept.first_lsn(), "cut where it is said");
+        let before = Some(std::mem::replace(newest, Segment::Sealed(Arc::new(kept))));
+        // Release: as in `cut`.
+        self.cuts.fetch_add(1, Ordering::Release);
+        drop(list);
+        self.let_go(&before);
     }
 
     /// Takes the segments out of the list that hold only records after `after`, newest first, before their
@@ -165,7 +200,7 @@ impl Segments {
         // Release: as in `cut`.
         self.cuts.fetch_add(u64::from(!gone.is_empty()), Ordering::Release);
         drop(list);
-        gone.iter().for_each(|segment| self.cache.forget(segment.first_lsn()));
+        self.let_go(&gone);
         gone
     }
 
@@ -175,10 +210,13 @@ impl Segments {
         let Some(first) = grown.first().map(Sealed::first_lsn) else { return };
         let mut list = self.list.write();
         let before = list.pop_back();
-        assert!(before.is_some_and(|before| before.first_lsn() == first), "the newest segment grows");
+        assert!(
+            before.as_ref().is_some_and(|before| before.first_lsn() == first),
+            "the newest segment grows"
+        );
         list.extend(grown.into_iter().map(|sealed| Segment::Sealed(Arc::new(sealed))));
         drop(list);
-        self.cache.forget(first);
+        self.let_go(&before);
     }
 
     /// Goes on with another list, of which those segments that are the same keep what readers have of them.
@@ -197,11 +235,11 @@ impl Segments {
                 Some(found) if found.is_same(&old) => *found = old,
                 Some(found) => {
                     is_cut |= found.last_lsn() < old.last_lsn();
-                    gone.push(old.first_lsn());
+                    gone.push(old);
                 }
                 None => {
                     is_cut |= old.last_lsn() >= listed.first_lsn;
-                    gone.push(old.first_lsn());
+                    gone.push(old);
                 }
             }
         }
@@ -209,7 +247,7 @@ impl Segments {
         // Release: pairs with the Acquire in `cuts`. Under the lock: who sees the count finds the new list.
         self.cuts.fetch_add(u64::from(is_cut), Ordering::Release);
         drop(list);
-        gone.into_iter().for_each(|first| self.cache.forget(first));
+        self.let_go(&gone);
     }
 
     /// The segment that holds the record, or would.
@@ -243,7 +281,7 @@ impl Segments {
     /// The record `lsn`; `None` if an epoch starts there.
     ///
     /// # Errors
-    /// [`Error::BeyondEnd`] past `durable`, and as for [`view`](Segments::view).
+    /// [`Error::BeyondEnd`] past `durable`, [`Error::Lost`] in a gap, and as for [`view`](Segments::view).
     pub(crate) fn read(&self, lsn: Lsn, durable: Lsn) -> Result<Option<Record>> {
         if lsn > durable {
             return Err(Error::BeyondEnd { asked: lsn, last: durable });
@@ -252,12 +290,32 @@ impl Segments {
         let read = self.view(lsn).and_then(|mut view| match view.step(lsn)? {
             Step::Record(spot) => Ok(Some(Record::new(Arc::clone(view.pinned()), spot))),
             Step::EpochStart | Step::End => Ok(None),
+            Step::Gap { last } => Err(self.lost(&view, (lsn, last), durable)),
         });
         match read {
             // It looked for what a truncation was just taking away.
             Err(_) if self.cuts() != cuts => Err(Error::BeyondEnd { asked: lsn, last: self.last_lsn() }),
             read => read,
         }
+    }
+
+    /// The error for a record in a gap, of which `view` has read the part up to `last`: it names all of the gap that
+    /// is retained, also where it goes on in other segments.
+    pub(crate) fn lost(&self, view: &View, (lsn, last): (Lsn, Lsn), durable: Lsn) -> Error {
+        // What cannot be looked at beside it is told when it is read.
+        let beside = |lsn| self.view(lsn).ok()?.gap_around(lsn);
+        let own = view.gap_around(lsn).unwrap_or(LsnRange { first: lsn, last });
+        let LsnRange { mut first, mut last } = own;
+        let oldest = self.first_lsn().min(lsn);
+        while first > oldest {
+            let Some(gap) = beside(first.prev()) else { break };
+            first = gap.first;
+        }
+        while last < durable {
+            let Some(gap) = beside(last.next()) else { break };
+            last = gap.last;
+        }
+        Error::Lost { first: first.max(oldest), last }
     }
 
     fn last_lsn(&self) -> Lsn {

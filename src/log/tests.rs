@@ -3,13 +3,16 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 
 use parking_lot::Mutex;
 
+use super::prepare::{Go, make_spare, recycled};
+use super::store::Files;
 use super::superblock_file::SuperblockFile;
 use super::{Log, LogOptions, Ticket, keep};
-use crate::disk::sim::SimDisk;
+use crate::disk::sim::{Fail, Fault, Operation, SimDisk};
 use crate::disk::{Disk, Lock};
 use crate::error::Error;
 use crate::segment::LOCK;
@@ -168,6 +171,99 @@ fn a_panic_in_a_thread_of_the_log_ends_every_wait() {
     }
     assert!(matches!(log.append_durable(b"two"), Err(Error::Poisoned)));
     assert!(log.close().is_err());
+}
+
+/// The flight was taken off the list of those that wait before its waiters were told, and whoever ended the log after
+/// the panic went by that list.
+#[test]
+fn a_panic_between_landing_a_group_and_resolving_it_ends_every_wait() {
+    struct Bell(AtomicBool);
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    let disk = SimDisk::new(9);
+    let log = open(&disk, options());
+    disk.stall();
+    let mut ticket = log.append(b"one").unwrap();
+    let bell = Arc::new(Bell(AtomicBool::new(false)));
+    let waker = Waker::from(Arc::clone(&bell));
+    assert!(Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)).is_pending());
+    // The watermark would seem to go back, which is asserted between the two.
+    log.engine().lower_durable(Lsn::new(100));
+    disk.release();
+    while !bell.0.load(Ordering::Acquire) {
+        std::thread::yield_now();
+    }
+    assert!(log.failure().is_some());
+    assert!(log.close().is_err());
+}
+
+/// One task's panic kept the others from being woken.
+#[test]
+fn a_task_that_panics_when_it_is_woken_keeps_no_other_one_asleep() {
+    struct Task(bool, AtomicBool);
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.1.store(true, Ordering::Release);
+            assert!(!self.0, "a waker that panics");
+        }
+    }
+    let disk = SimDisk::new(10);
+    let log = open(&disk, options());
+    disk.stall();
+    let mut tickets: Vec<_> = (0..4).map(|_| log.append(b"one").unwrap()).collect();
+    let tasks: Vec<_> =
+        (0..4).map(|number| Arc::new(Task(number % 2 == 0, AtomicBool::new(false)))).collect();
+    for (ticket, task) in tickets.iter_mut().zip(&tasks) {
+        let waker = Waker::from(Arc::clone(task));
+        assert!(Pin::new(ticket).poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    disk.release();
+    while !tasks.iter().all(|task| task.1.load(Ordering::Acquire)) {
+        std::thread::yield_now();
+    }
+    while log.failure().is_none() {
+        std::thread::yield_now();
+    }
+    drop(tickets);
+    assert!(log.close().is_err());
+}
+
+/// Each attempt that failed after the renaming left a spare behind until the log was opened again.
+#[test]
+fn a_spare_whose_name_or_writer_fails_is_not_left_behind() {
+    let disk = SimDisk::new(11);
+    let files = Files::new(Arc::new(disk.clone()), WriteMethod::Direct, 1);
+    for _ in 0..3 {
+        disk.fail(Fail::nth(Operation::SyncDir, 1, Fault::NoSpace));
+        let made = make_spare(&files, 64 << 10, &|_| Go::Enough);
+        assert!(matches!(made, Err(Error::NoSpace)));
+        assert_eq!(disk.list().unwrap(), [""; 0]);
+    }
+    let spare = make_spare(&files, 64 << 10, &|_| Go::Enough).unwrap().unwrap();
+    assert_eq!(disk.list().unwrap(), [&*spare.name]);
+}
+
+/// A file that could not be used again just then was forgotten until the log was opened again.
+#[test]
+fn a_trimmed_file_whose_recycling_fails_for_the_moment_is_recycled_later() {
+    let disk = SimDisk::new(12);
+    let log = open(&disk, options());
+    let engine = log.engine();
+    while engine.commit().spares() == 0 {
+        std::thread::yield_now();
+    }
+    let name = "00000000000000000000.seg";
+    disk.create(name).unwrap().allocate(64 << 10).unwrap();
+    engine.store.retire(name.to_owned(), 64 << 10);
+    for operation in [Operation::Open, Operation::Write, Operation::Sync, Operation::Rename] {
+        disk.fail(Fail::nth(operation, 1, Fault::NoSpace).on(name));
+        assert!(matches!(recycled(&engine.store, 64 << 10), Err(Error::NoSpace)));
+    }
+    assert!(recycled(&engine.store, 64 << 10).unwrap().is_some());
+    assert!(disk.list().unwrap().iter().all(|left| left != name));
 }
 
 /// The preparing thread went on trying for the large segment only, and small records were refused too once

@@ -1,5 +1,7 @@
 //! Forgetting the oldest records, by call or by retention, and the program's mark.
 
+use std::io;
+
 use super::engine::Engine;
 use super::superblock_file::Copies;
 use crate::error::{Error, Result};
@@ -53,7 +55,11 @@ impl Engine {
             self.store.retire(name, bytes);
             return Ok(());
         }
-        self.store.files.remove(&name)
+        match self.store.files.disk.remove(&name) {
+            // Lost to somebody else before, and wanted no more.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => self.store.files.io("remove", &name, removed),
+        }
     }
 
     /// Trims what the options for retention no longer want.

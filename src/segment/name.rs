@@ -1,4 +1,4 @@
-//! The names of the files in a log's directory. None comes from a clock.
+//! The names of the files in a log's directory. None comes from a clock, but for those that a repair makes.
 
 use crate::types::Lsn;
 
@@ -6,6 +6,14 @@ use crate::types::Lsn;
 pub(crate) const LOCK: &str = "LOCK";
 /// The name of the file with the two superblock slots.
 pub(crate) const SUPERBLOCK: &str = "superblock";
+/// A file that is in the directory of a copy until the copy is whole.
+pub(crate) const INCOMPLETE: &str = "backup-incomplete";
+/// What the names of all files begin with that a repair makes or puts aside.
+pub(crate) const QUARANTINE: &str = "quarantine-";
+/// What the name of a repair's journal ends with while the repair is not finished.
+pub(crate) const PENDING: &str = ".pending";
+/// What the names of files end with that are being prepared, those of a repair included.
+pub(crate) const UNFINISHED: &str = ".tmp";
 
 /// What a file in a log's directory is, by its name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +28,10 @@ pub(crate) enum FileName {
     Spare(u64),
     /// A file that was being prepared, worth nothing.
     Unfinished,
+    /// What a repair has put aside, or the journal of one that is done.
+    Quarantine,
+    /// The journal of a repair that was interrupted.
+    PendingRepair,
     /// None of the log's.
     Other,
 }
@@ -30,8 +42,12 @@ impl FileName {
         match name {
             LOCK => return FileName::Lock,
             SUPERBLOCK => return FileName::Superblock,
-            _ if name.ends_with(".tmp") => return FileName::Unfinished,
+            _ if name.ends_with(UNFINISHED) => return FileName::Unfinished,
             _ => {}
+        }
+        if let Some(rest) = name.strip_prefix(QUARANTINE) {
+            let is_pending = rest.strip_suffix(PENDING).is_some_and(is_stamp);
+            return if is_pending { FileName::PendingRepair } else { FileName::Quarantine };
         }
         let Some(stem) = name.strip_suffix(".seg") else { return FileName::Other };
         let number = |digits: &str, width| {
@@ -43,6 +59,20 @@ impl FileName {
             None => number(stem, 20).map_or(FileName::Other, |lsn| FileName::Segment(Lsn::new(lsn))),
         }
     }
+}
+
+/// Whether `text` is the date and time of a repair, in UTC, as in `20261122T013000Z`, with `-2`, `-3` and so on for
+/// others in the same second. Nobody else's file is taken for a repair's.
+pub(crate) fn is_stamp(text: &str) -> bool {
+    let (time, number) = text.split_once('-').unwrap_or((text, "2"));
+    let fits = |(at, byte): (usize, u8)| match at {
+        8 => byte == b'T',
+        15 => byte == b'Z',
+        _ => byte.is_ascii_digit(),
+    };
+    let number = (number, number.parse::<u64>());
+    let is_number = matches!(number, (text, Ok(2..)) if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0'));
+    time.len() == 16 && time.bytes().enumerate().all(fits) && is_number
 }
 
 /// The name of the segment that begins with `first`.
@@ -68,10 +98,47 @@ mod tests {
     }
 
     #[test]
+    fn only_a_repair_makes_a_log_wait_for_a_repair() {
+        for stamp in ["20261122T013000Z", "20261122T013000Z-2", "20261122T013000Z-19"] {
+            assert_eq!(
+                FileName::of(&format!("quarantine-{stamp}.pending")),
+                FileName::PendingRepair,
+                "{stamp}"
+            );
+        }
+        let time = "20261122T013000Z";
+        for stamp in [
+            "foo",
+            "",
+            "20261122",
+            &format!("{time}-1"),
+            &format!("{time}-02"),
+            &format!("{time}-+2"),
+            &format!("{time}-"),
+        ] {
+            assert_eq!(FileName::of(&format!("quarantine-{stamp}.pending")), FileName::Quarantine, "{stamp}");
+        }
+    }
+
+    #[test]
     fn foreign_names_are_none_of_the_log() {
         for name in ["", "x", "1.seg", "spare-.seg", "spare-1.seg", "+0000000000000000001.seg", ".seg"] {
             assert_eq!(FileName::of(name), FileName::Other, "{name}");
         }
         assert_eq!(FileName::of("superblock.tmp"), FileName::Unfinished);
+    }
+
+    #[test]
+    fn files_of_a_repair_are_told_apart() {
+        let stem = "quarantine-20261122T013000Z";
+        for name in ["", ".journal", ".00000000000000000001.seg", ".superblock", ".pending.seg"] {
+            assert_eq!(FileName::of(&format!("{stem}{name}")), FileName::Quarantine, "{name}");
+        }
+        assert_eq!(FileName::of(&format!("{stem}.pending")), FileName::PendingRepair);
+        for name in [".new.00000000000000000001.seg.tmp", ".pending.tmp"] {
+            assert_eq!(FileName::of(&format!("{stem}{name}")), FileName::Unfinished, "{name}");
+        }
+        assert_eq!(FileName::of("quarantine"), FileName::Other);
+        assert_eq!(FileName::of("notes.pending"), FileName::Other);
     }
 }

@@ -27,15 +27,17 @@ pub(crate) struct Sealed {
     last: Lsn,
     digest: Digest,
     sealed_at_ms: u64,
-    /// What a log that is only read has to remember of a segment without a footer.
+    /// What has to be remembered of a segment that is read without its footer, or under another name.
     unsealed: Option<Box<Unsealed>>,
     /// What the last reader opened, while it lives.
     opened: Mutex<Weak<Pinned>>,
     /// Whether every frame was checked once.
     verified: AtomicBool,
+    /// Whether the log has it no more, or has another one in its place.
+    gone: AtomicBool,
 }
 
-/// A segment that has no footer to be read, and may have another name than its final one.
+/// A segment whose index is not read from its footer, and which may have another name than its final one.
 #[derive(Debug)]
 struct Unsealed {
     name: Arc<str>,
@@ -73,6 +75,7 @@ impl Sealed {
             unsealed: None,
             opened: Mutex::new(Weak::new()),
             verified: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
         }
     }
 
@@ -87,7 +90,13 @@ impl Sealed {
             unsealed: Some(Box::new(Unsealed { name, tables: extent.tables })),
             opened: Mutex::new(Weak::new()),
             verified: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
         }
+    }
+
+    /// This segment while its file still has another name, which it loses at some moment.
+    pub(crate) fn found_as(self, name: Arc<str>, tables: Tables) -> Sealed {
+        Sealed { unsealed: Some(Box::new(Unsealed { name, tables })), ..self }
     }
 
     pub(crate) fn header(&self) -> &SegmentHeader {
@@ -149,7 +158,24 @@ impl Sealed {
         *opened = Arc::downgrade(&pinned);
         drop(opened);
         cache.keep(Arc::clone(&pinned));
+        // After it was kept: either this sees that it is gone, or whoever lets it go finds it in the cache. The
+        // cache's lock orders the two.
+        if self.is_gone() {
+            cache.forget(self.first_lsn());
+        }
         Ok(pinned)
+    }
+
+    /// Lets the cache go of a segment that the log has no more: whoever reads it keeps it.
+    pub(crate) fn let_go(&self, cache: &MapCache) {
+        // Release: pairs with the Acquire in `is_gone`; before the cache's lock is taken, see `pin`.
+        self.gone.store(true, Ordering::Release);
+        cache.forget(self.first_lsn());
+    }
+
+    /// Whether the log has this segment no more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
     }
 
     fn open(&self, disk: &dyn Disk) -> Result<Pinned> {
@@ -299,7 +325,7 @@ impl MapCache {
     }
 
     /// Lets go of the segment that begins with `first`.
-    pub(crate) fn forget(&self, first: Lsn) {
+    fn forget(&self, first: Lsn) {
         let is_it =
             |pinned: &Arc<Pinned>| matches!(&pinned.index, Index::Sealed { first: own, .. } if *own == first);
         let mut kept = self.kept.lock();

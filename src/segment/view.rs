@@ -1,5 +1,7 @@
 //! Reading one segment, whether it is still the tail or sealed long since.
 
+mod gap;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -47,6 +49,10 @@ pub(crate) enum Step {
     Record(Spot),
     /// The start of an epoch: it takes an LSN, but is no record of the caller's.
     EpochStart,
+    /// Records that were lost, up to this one, and that a repair has given up.
+    Gap {
+        last: Lsn,
+    },
     /// Nothing more, for now if it is a tail.
     End,
 }
@@ -212,6 +218,7 @@ impl View {
                 Ok(spot(payload..payload + u64::from(header.length)))
             }
             FrameKind::EpochStart => Ok(Step::EpochStart),
+            FrameKind::Gap => Ok(Step::Gap { last: header.last_lsn() }),
             FrameKind::Batch => {
                 let stored = self.pinned.map.bytes(at..at + header.frame_bytes());
                 let Some(record) = Frame::parse(stored).ok().and_then(|frame| frame.record(lsn)) else {

@@ -8,6 +8,7 @@
 //! it stands for now, so it needs no reset and a late look at it finds that the group is resolved. What
 //! *resolved* means (durable, or poisoned) is told by watermarks that are stored before.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -130,6 +131,8 @@ impl WaitTable {
 }
 
 /// Those who waited for a group that is resolved.
+///
+/// They are woken when this is dropped at the latest: also if the thread panics before it came to that.
 #[must_use = "they sleep until they are woken"]
 #[derive(Debug)]
 pub(crate) struct Sleepers<'a> {
@@ -142,6 +145,10 @@ pub(crate) struct Sleepers<'a> {
 impl Sleepers<'_> {
     /// Wakes them: the first threads at once, each other one by the one before it.
     pub(crate) fn wake(self) {
+        drop(self);
+    }
+
+    fn wake_all(&self) {
         // Relaxed: the flag is about threads in the word's own queue, which orders itself.
         if self.swept.chain.swap(0, Ordering::Relaxed) != 0 {
             self.swept.word.wake(i32::MAX as u32);
@@ -155,7 +162,35 @@ impl Sleepers<'_> {
             let mut tasks = self.slot.tasks.lock();
             let woken: Vec<_> = tasks.extract_if(.., |(seq, _)| *seq <= self.seq).collect();
             drop(tasks);
-            woken.into_iter().for_each(|(_, waker)| waker.wake());
+            Tasks(woken.into_iter()).wake();
+        }
+    }
+}
+
+impl Drop for Sleepers<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A second panic that leaves a drop would end the process.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.wake_all()));
+        } else {
+            self.wake_all();
+        }
+    }
+}
+
+/// Tasks to be woken: all of them, also if the program's own code panics when one is.
+struct Tasks(std::vec::IntoIter<(u64, Waker)>);
+
+impl Tasks {
+    fn wake(mut self) {
+        self.0.by_ref().for_each(|(_, waker)| waker.wake());
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        for (_, waker) in self.0.by_ref() {
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 }

@@ -15,6 +15,8 @@ impl Lsn {
     pub const ZERO: Lsn = Lsn(0);
     /// The LSN of the first record of a log.
     pub const FIRST: Lsn = Lsn(1);
+    /// The greatest that a record can have: there is a number after it, so that the next one can be named.
+    pub(crate) const LAST: Lsn = Lsn(u64::MAX - 1);
 
     /// The LSN with this number.
     #[must_use]
@@ -44,6 +46,39 @@ impl Lsn {
     #[must_use]
     pub const fn plus(self, records: u64) -> Lsn {
         Lsn(self.0.checked_add(records).expect("an LSN is never exhausted: 2^64 records"))
+    }
+}
+
+/// Records with dense LSNs, both ends included; never empty.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LsnRange {
+    /// The first record.
+    pub first: Lsn,
+    /// The last record.
+    pub last: Lsn,
+}
+
+impl LsnRange {
+    /// The records from `first` to `last`; `None` if there are none.
+    #[must_use]
+    pub fn new(first: Lsn, last: Lsn) -> Option<LsnRange> {
+        (first <= last).then_some(LsnRange { first, last })
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn records(&self) -> u64 {
+        self.last.get() - self.first.get() + 1
+    }
+}
+
+impl fmt::Display for LsnRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last {
+            write!(f, "{}", self.first)
+        } else {
+            write!(f, "{} to {}", self.first, self.last)
+        }
     }
 }
 
@@ -93,6 +128,8 @@ pub struct SegmentId(u64);
 impl SegmentId {
     /// The id of the first segment of a log.
     pub const FIRST: SegmentId = SegmentId(1);
+    /// The greatest that a segment can have: there is a number after it.
+    pub(crate) const LAST: SegmentId = SegmentId(u64::MAX - 1);
 
     /// The id with this number.
     #[must_use]

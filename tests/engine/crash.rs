@@ -106,3 +106,30 @@ fn a_crash_at_any_operation_of_a_recovery_is_recovered_from() {
         }
     });
 }
+
+/// The first cut leaves whole groups behind the end of a segment. The second one wrote the segment's footer anew in its
+/// place, and a power cut that tore it left nothing that said where the segment ended: the groups that the first cut
+/// had taken were back, under LSNs that others had since.
+#[test]
+fn what_a_cut_has_taken_is_not_back_after_a_crash_in_the_next_cut() {
+    const OPERATIONS: u64 = 40;
+    let test = "what_a_cut_has_taken_is_not_back_after_a_crash_in_the_next_cut";
+    Cases { file: "crash", test, usual: 2 * OPERATIONS }.run(|seed| {
+        let options = options(&mut Chance::new(seed));
+        let disk = SimDisk::new(seed);
+        let _told = Told(&disk);
+        let mut author = open(&options, &disk, &Ledger::new()).unwrap();
+        for _ in 0..8 {
+            author.append_durable(40).unwrap();
+        }
+        author.truncate(5).unwrap();
+        author.append_durable(9000).unwrap();
+        disk.crash_after(seed % OPERATIONS);
+        let cut = author.truncate(4);
+        assert!(cut.is_ok() || disk.is_off(), "{cut:?} although the disk works");
+        let ledger = author.part();
+        for index in 0..4 {
+            recovers(&options, &disk.crash(damage(seed, index)), &ledger);
+        }
+    });
+}

@@ -6,6 +6,7 @@
 mod crash;
 mod damage;
 mod faults;
+mod gaps;
 mod model;
 mod races;
 mod support;

@@ -94,6 +94,7 @@ fn append(noise: &mut Noise, writer: &mut Builder, start: Start, durable: Lsn) -
             0 => Content::Batch(vec![noise.bytes(bytes / 2), Vec::new(), noise.bytes(bytes / 2)]),
             1 => Content::EpochStart,
             2 => Content::Record(vec![0; bytes]),
+            3 => Content::Gap(1 << noise.below(29)),
             _ => Content::Record(noise.bytes(bytes)),
         });
     }

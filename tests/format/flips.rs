@@ -23,7 +23,7 @@ fn small_log() -> Builder {
     let mut log = Builder::with(header(SEGMENT_BYTES_MIN));
     log.group(Start::Packed, &[Content::EpochStart, Content::Record(b"odd".to_vec())]);
     log.group(Start::Packed, &[Content::Batch(vec![b"one".to_vec(), Vec::new(), b"three".to_vec()])]);
-    log.record(Start::Packed, &[0; 13]);
+    log.group(Start::Packed, &[Content::Gap(3), Content::Record(vec![0; 13])]);
     log
 }
 

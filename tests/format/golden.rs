@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use annals::format::{
-    CleanTail, FooterKind, FooterView, Frames, Mark, SEGMENT_BYTES_MIN, SegmentHeader, Superblock, Verdict,
-    Vote, Walk, scan_tail,
+    CleanTail, Digest, FooterKind, FooterView, FrameKind, Frames, Mark, SEGMENT_BYTES_MIN, SegmentHeader,
+    Superblock, Verdict, Vote, Walk, rescan_sealed, scan_tail,
 };
 use annals::{Epoch, LogId, Lsn, ReplicaId, SegmentId, WriteMethod};
 
@@ -31,6 +31,15 @@ fn log() -> Builder {
     log.group(Start::Packed, &[Content::EpochStart]);
     let batch = vec![b"each".to_vec(), Vec::new(), b"for all".to_vec()];
     log.group(Start::Packed, &[Content::Batch(batch), Content::Record(vec![0; 100])]);
+    log
+}
+
+/// A segment that was repaired: three of its records are lost.
+fn repaired() -> Builder {
+    let mut log = Builder::with(header(SEGMENT_BYTES_MIN));
+    log.group(Start::Packed, &[Content::Record(b"first".to_vec()), Content::Gap(2)]);
+    log.group(Start::Packed, &[Content::Gap(1), Content::Record(Vec::new())]);
+    log.group(Start::Packed, &[Content::EpochStart, Content::Batch(vec![b"each".to_vec(), b"all".to_vec()])]);
     log
 }
 
@@ -71,6 +80,35 @@ fn golden_tail_is_read_back() {
     let scan = scan_tail(&pinned, &header, Lsn::new(7));
     assert_eq!((scan.verdict, scan.last_lsn, scan.epoch), (Verdict::Clean, Lsn::new(7), Epoch::new(2)));
     assert_eq!((scan.end, scan.digest), (log.end, log.digest));
+}
+
+#[test]
+fn golden_repaired_segment_is_read_back_with_the_digest_that_it_states() {
+    let mut log = repaired();
+    // Of the frames that it had before.
+    log.digest = Digest::new(0x0123_4567_89AB_CDEF);
+    let footer = log.seal(FooterKind::Sealed);
+    let pinned = golden("repaired.seg", &log.bytes);
+    let header = SegmentHeader::decode(&pinned).unwrap();
+    let view = FooterView::parse(&pinned[index(header.data_end())..]).unwrap();
+    assert_eq!((view.footer(), view.to_tables()), (&footer, log.tables.clone()));
+    let scan = rescan_sealed(&pinned[..index(header.data_end())], &header, footer.last_lsn);
+    assert_eq!((scan.verdict, scan.last_lsn, scan.end), (Verdict::Clean, Lsn::new(8), footer.end));
+    assert!(scan.has_gaps && scan.digest != footer.digest);
+    let frames = Frames::new(&pinned[..index(footer.end)], Walk::from_start(header.incarnation));
+    let found: Vec<_> = frames
+        .map(|step| *step.unwrap().1.header())
+        .map(|frame| (frame.lsn.get(), frame.kind, frame.count, frame.length))
+        .collect();
+    let expected = [
+        (1, FrameKind::Record, 1, 5),
+        (2, FrameKind::Gap, 2, 0),
+        (4, FrameKind::Gap, 1, 0),
+        (5, FrameKind::Record, 1, 0),
+        (6, FrameKind::EpochStart, 1, 0),
+        (7, FrameKind::Batch, 2, 15),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]

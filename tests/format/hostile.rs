@@ -1,11 +1,11 @@
 //! Bytes that nobody wrote: decoding them ends, stays in bounds, and allocates nothing by their say.
 
 use annals::format::{
-    BLOCK_BYTES, BadBlock, BatchView, Damage, Footer, FooterView, Frame, FrameHeader, FrameKind, Frames,
-    GroupHeader, GroupPlace, Incarnation, PAYLOAD_BYTES_MAX, SLOT_BYTES, SUPERBLOCK_BYTES, SegmentHeader,
-    Superblock, Walk, choose_slot, crc32, frame_bytes, scan_tail,
+    BLOCK_BYTES, BadBlock, BatchView, CleanTail, Damage, Digest, Footer, FooterView, Frame, FrameHeader,
+    FrameKind, Frames, GroupHeader, GroupPlace, Incarnation, PAYLOAD_BYTES_MAX, SLOT_BYTES, SUPERBLOCK_BYTES,
+    SegmentHeader, Superblock, Walk, choose_slot, crc32, frame_bytes, scan_tail,
 };
-use annals::{Epoch, LogId, Lsn, WriteMethod};
+use annals::{Epoch, LogId, Lsn, SegmentId, WriteMethod};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -45,6 +45,22 @@ fn the_largest_lengths_are_bounded_by_the_bytes_there_are() {
     batch.encode_into(&mut stored);
     assert_eq!(FrameHeader::decode(&stored), Err(Damage::Malformed));
     assert!(BatchView::parse(&[0; 64], u32::MAX).is_err());
+}
+
+#[test]
+fn a_gap_takes_lsns_and_has_no_payload() {
+    let mut stored = [0; 64];
+    let gap = FrameHeader { kind: FrameKind::Gap, length: 0, count: u32::MAX, ..LONGEST };
+    gap.encode_into(&mut stored);
+    assert_eq!(FrameHeader::decode(&stored), Ok(gap));
+    let last = u64::MAX - u64::from(u32::MAX);
+    FrameHeader { lsn: Lsn::new(last), ..gap }.encode_into(&mut stored);
+    assert_eq!(FrameHeader::decode(&stored).map(|gap| gap.last_lsn().next()), Ok(Lsn::new(u64::MAX)));
+    let beyond = FrameHeader { lsn: Lsn::new(last + 1), ..gap };
+    for bad in [FrameHeader { length: 1, ..gap }, FrameHeader { count: 0, ..gap }, beyond] {
+        bad.encode_into(&mut stored);
+        assert_eq!(FrameHeader::decode(&stored), Err(Damage::Malformed));
+    }
 }
 
 #[test]
@@ -88,6 +104,39 @@ fn the_table_of_a_batch_has_to_rise_to_the_end_of_its_payload() {
         assert_eq!(BatchView::parse(&payload(ends), 3).unwrap_err(), Damage::Malformed, "{ends:?}");
     }
     assert_eq!(BatchView::parse(&[], 0).unwrap_err(), Damage::Malformed, "a batch has records");
+}
+
+/// Whoever asked for the next number panicked.
+#[test]
+fn a_block_with_a_number_after_which_there_is_none_is_damaged() {
+    let slot = |change: &dyn Fn(&mut Superblock)| {
+        let mut superblock = Superblock::new(LogId::new(1), WriteMethod::Buffered);
+        superblock.sequence = 8;
+        change(&mut superblock);
+        let mut bytes = vec![0; superblock.used_bytes()];
+        superblock.encode_into(&mut bytes);
+        Superblock::decode(&bytes, 0).map(drop)
+    };
+    let tail = |last: u64| CleanTail {
+        segment_id: SegmentId::FIRST,
+        end: 4096,
+        last_lsn: Lsn::new(last),
+        digest: Digest::ZERO,
+    };
+    for (number, said) in [(u64::MAX - 1, Ok(())), (u64::MAX, Err(BadBlock::Damaged))] {
+        assert_eq!(slot(&|superblock| superblock.durable = Lsn::new(number)), said);
+        assert_eq!(slot(&|superblock| superblock.first_lsn = Lsn::new(number)), said);
+        assert_eq!(slot(&|superblock| superblock.clean_tail = Some(tail(number))), said);
+        let known = header(1 << 20);
+        for put in [40, 48] {
+            let mut block = vec![0; 4096];
+            known.encode_into(&mut block);
+            block[put..put + 8].copy_from_slice(&number.to_le_bytes());
+            let sum = crc32(&[&block[..12], &block[16..]].concat());
+            block[12..16].copy_from_slice(&sum.to_le_bytes());
+            assert_eq!(SegmentHeader::decode(&block).map(drop), said, "{put}");
+        }
+    }
 }
 
 #[test]

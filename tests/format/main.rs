@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/builder.rs"]
 mod builder;
 mod crash;
 mod flips;

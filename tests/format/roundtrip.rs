@@ -4,7 +4,7 @@ use annals::format::{
     BadBlock, BatchView, CleanTail, Digest, Footer, FooterKind, FooterView, Frame, FrameHeader, FrameKind,
     GroupHeader, GroupPlace, Incarnation, MARK_BYTES_MAX, Mark, SLOT_BYTES, SUPERBLOCK_BYTES, SegmentHeader,
     Stamp, Superblock, Tables, Vote, batch_payload_bytes, choose_slot, crc32, footer_bytes_for, frame_bytes,
-    write_batch, write_epoch_start, write_record,
+    write_batch, write_epoch_start, write_gap, write_record,
 };
 use annals::{Epoch, LogId, Lsn, ReplicaId, SegmentId, WriteMethod};
 use proptest::collection::vec;
@@ -37,15 +37,14 @@ fn segment_headers() -> impl Strategy<Value = SegmentHeader> {
 }
 
 fn superblocks() -> impl Strategy<Value = Superblock> {
-    let tail =
-        (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(id, end, last, digest)| {
-            let (segment_id, last_lsn) = (SegmentId::new(id), Lsn::new(last));
-            CleanTail { segment_id, end, last_lsn, digest: Digest::new(digest) }
-        });
+    let tail = (any::<u64>(), any::<u64>(), 0..u64::MAX, any::<u64>()).prop_map(|(id, end, last, digest)| {
+        let (segment_id, last_lsn) = (SegmentId::new(id), Lsn::new(last));
+        CleanTail { segment_id, end, last_lsn, digest: Digest::new(digest) }
+    });
     let bytes = prop_oneof![vec(any::<u8>(), 0..300), Just(vec![7; MARK_BYTES_MAX]), Just(vec![1; 3952])];
     let mark = (any::<u64>(), bytes).prop_map(|(lsn, bytes)| Mark { lsn: Lsn::new(lsn), bytes });
-    let numbers = (any::<u64>(), any::<u128>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
-    let rest = (0..3_usize, any::<u64>(), 1..=u64::MAX, option::of(tail), option::of(mark));
+    let numbers = (0..u64::MAX >> 1, any::<u128>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
+    let rest = (0..3_usize, 0..u64::MAX, 1..u64::MAX, option::of(tail), option::of(mark));
     (numbers, rest).prop_map(|((sequence, log, replica, epoch, vote, voted), rest)| {
         let (method, durable, first, clean_tail, mark) = rest;
         Superblock {
@@ -104,6 +103,18 @@ proptest! {
         prop_assert_eq!(frame.check(), Ok(()));
         prop_assert_eq!(frame.header().kind, FrameKind::EpochStart);
         prop_assert_eq!((frame.header().lsn, frame.header().epoch), (stamp.lsn, stamp.epoch));
+    }
+
+    #[test]
+    fn a_gap_is_read_back_and_holds_no_record(stamp in stamps(), count in 1..=u32::MAX) {
+        let mut stored = [0xEE; 32];
+        write_gap(&mut stored, stamp, count);
+        let frame = Frame::parse(&stored).unwrap();
+        prop_assert_eq!(frame.check(), Ok(()));
+        prop_assert_eq!((frame.header().kind, frame.header().count), (FrameKind::Gap, count));
+        prop_assert_eq!((frame.header().lsn, frame.header().epoch), (stamp.lsn, stamp.epoch));
+        prop_assert_eq!(frame.header().last_lsn(), stamp.lsn.plus(u64::from(count) - 1));
+        prop_assert_eq!(frame.record(stamp.lsn), None);
     }
 
     #[test]

@@ -89,7 +89,7 @@ fn module_lines(source: &Source) -> impl Iterator<Item = (usize, &str)> {
 fn ways_to(source: &Source, is_root: bool, index: usize, name: &str) -> Vec<String> {
     let (directory, file) = source.path.rsplit_once('/').unwrap_or(("", &source.path));
     if let Some(path) = path_attribute(source, index) {
-        return vec![format!("{directory}/{path}")];
+        return vec![resolved(directory, path)];
     }
     let mut directory = directory.to_owned();
     let stem = file.trim_end_matches(".rs");
@@ -98,6 +98,16 @@ fn ways_to(source: &Source, is_root: bool, index: usize, name: &str) -> Vec<Stri
         directory = format!("{directory}/{part}");
     }
     vec![format!("{directory}/{name}.rs"), format!("{directory}/{name}/mod.rs")]
+}
+
+/// `path` as seen from `directory`, without a `..` at its start.
+fn resolved(directory: &str, path: &str) -> String {
+    let (mut directory, mut path) = (directory, path);
+    while let Some(rest) = path.strip_prefix("../") {
+        directory = directory.rsplit_once('/').map_or("", |(above, _)| above);
+        path = rest;
+    }
+    format!("{directory}/{path}")
 }
 
 /// The `#[path = "..."]` on the item at `index`.
@@ -135,8 +145,9 @@ mod tests {
             ("src/odd.rs", ""),
             ("src/log/ghost.rs", ""),
             ("tests/a.rs", ""),
-            ("tests/b/main.rs", "mod c;"),
+            ("tests/b/main.rs", "mod c;\n#[path = \"../shared/d.rs\"]\nmod d;"),
             ("tests/b/c.rs", ""),
+            ("tests/shared/d.rs", ""),
             ("tests/b/ghost.rs", ""),
             ("tools/fuzz/targets/frame.rs", ""),
             ("tools/fuzz/targets/ghost.rs", ""),

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 
 use super::file::{OpenFile, RealFile};
 use super::{file, lock};
-use crate::disk::{Access, Disk, File, Lock};
+use crate::disk::{Access, Disk, File, Holder, Lock};
 
 /// A directory of the operating system.
 ///
@@ -89,6 +89,10 @@ impl Disk for RealDisk {
 
     fn lock(&self, name: &str) -> io::Result<Lock> {
         lock::take(&self.dir, plain(name)?)
+    }
+
+    fn holder(&self, name: &str) -> io::Result<Holder> {
+        lock::holder(&self.dir, plain(name)?)
     }
 
     fn entropy(&self) -> u64 {

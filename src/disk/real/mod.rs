@@ -1,5 +1,6 @@
 //! Real files, by way of the operating system's own calls.
 
+mod descriptors;
 mod dir;
 mod file;
 mod lock;

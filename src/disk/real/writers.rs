@@ -10,6 +10,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
 
+use super::descriptors::Descriptors;
 use super::file::{OpenFile, sync_data};
 use crate::disk::whole::write_whole;
 use crate::disk::{DurableWriter, assert_whole_blocks};
@@ -19,7 +20,7 @@ use crate::types::WriteMethod;
 pub(super) fn open(file: &Arc<OpenFile>, method: WriteMethod) -> io::Result<Box<dyn DurableWriter>> {
     Ok(match method {
         WriteMethod::Direct => Box::new(Direct::open(file)?),
-        WriteMethod::Buffered => Box::new(Buffered { file: Arc::clone(file), idle: Mutex::new(Vec::new()) }),
+        WriteMethod::Buffered => Box::new(Buffered::open(file)?),
         WriteMethod::Mapped => Box::new(Mapped::open(file)?),
     })
 }
@@ -88,22 +89,28 @@ struct Buffered {
     ///
     /// Linux reports a failed writeback once to each open file description. If writes in flight shared one,
     /// the sync of the first could be told about the loss of the second, whose own sync then succeeds.
-    idle: Mutex<Vec<OwnedFd>>,
+    descriptors: Descriptors<OwnedFd>,
+}
+
+impl Buffered {
+    /// Opens the first descriptor at once: a write must not fail because there are too many open files.
+    fn open(file: &Arc<OpenFile>) -> io::Result<Buffered> {
+        let first = file.reopen(OFlags::WRONLY)?;
+        Ok(Buffered { file: Arc::clone(file), descriptors: Descriptors::new(first) })
+    }
 }
 
 impl DurableWriter for Buffered {
     fn write_durable(&self, blocks: &[u8], offset: u64) -> io::Result<()> {
         assert_whole_blocks(blocks, offset);
         check_repeated(&self.file, blocks, offset);
-        let idle = self.idle.lock().pop();
-        let fd = match idle {
-            Some(fd) => fd,
-            None => self.file.reopen(OFlags::WRONLY)?,
-        };
-        write_whole(blocks, offset, |buf, offset| Ok(rustix::io::pwrite(&fd, buf, offset)?))?;
-        sync_data(&fd)?;
-        self.idle.lock().push(fd);
-        Ok(())
+        self.descriptors.with_one(
+            || self.file.reopen(OFlags::WRONLY),
+            |fd| {
+                write_whole(blocks, offset, |buf, offset| Ok(rustix::io::pwrite(fd, buf, offset)?))?;
+                sync_data(fd)
+            },
+        )
     }
 }
 
@@ -111,7 +118,7 @@ impl DurableWriter for Buffered {
 struct Mapped {
     file: Arc<OpenFile>,
     memory: MmapRaw,
-    /// Held while flushing, for the reason given at [`Buffered::idle`]: a map has one description only.
+    /// Held while flushing, for the reason given at [`Buffered::descriptors`]: a map has one description only.
     /// `true` once a flush has failed, after which none may be believed.
     failed: Mutex<bool>,
 }

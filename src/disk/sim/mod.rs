@@ -21,7 +21,7 @@ pub use crash::{CrashPolicy, Fate, Names, Tear, Unwritten};
 pub use edit::SimSnapshot;
 pub use faults::{Fail, Fault, Operation};
 
-use crate::disk::{Access, Disk, File, Lock};
+use crate::disk::{Access, Disk, File, Holder, Lock};
 use crate::types::WriteMethod;
 use chance::Chance;
 use file::SimFile;
@@ -227,8 +227,7 @@ impl Disk for SimDisk {
             Err(_) => state.create(name),
         };
         if state.locked_by.is_some() {
-            let text = state.inode(inode).visible.contents();
-            return Ok(Lock::Taken(String::from_utf8_lossy(&text).trim().parse().ok()));
+            return Ok(Lock::Taken(state.owner(inode)));
         }
         let id = state.next_id();
         let text = format!("{}\n", SimDisk::PID);
@@ -236,6 +235,14 @@ impl Disk for SimDisk {
         finish(cut)?;
         state.locked_by = Some(id);
         Ok(Lock::Held(Box::new(DirLock { shared: Arc::clone(&self.shared), id })))
+    }
+
+    fn holder(&self, name: &str) -> io::Result<Holder> {
+        let (mut state, _) = self.shared.enter_or_fail(Operation::Open, Target::Name(name), "")?;
+        match (state.find(name), state.locked_by) {
+            (Ok(inode), Some(_)) => Ok(Holder::Process(state.owner(inode))),
+            _ => Ok(Holder::Nobody),
+        }
     }
 
     fn entropy(&self) -> u64 {
@@ -252,6 +259,11 @@ impl Disk for SimDisk {
 }
 
 impl State {
+    /// The process id that the lock file holds.
+    fn owner(&mut self, inode: u64) -> Option<u32> {
+        String::from_utf8_lossy(&self.inode(inode).visible.contents()).trim().parse().ok()
+    }
+
     fn create(&mut self, name: &str) -> u64 {
         let inode = self.next_id();
         self.inodes.insert(inode, Inode::default());

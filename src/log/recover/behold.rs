@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::chain::{Known, Link, LinkEnd, segment_of};
 use super::plan::{Newest, Plan, Scanned};
-use super::survey::{Found, Looking};
+use super::scan::Looking;
+use super::survey::{Found, no_repair_is_unfinished};
 use super::{Beheld, Watched};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -60,6 +61,7 @@ impl Fingerprint {
 }
 
 fn attempt(disk: &dyn Disk) -> Result<Beheld> {
+    no_repair_is_unfinished(disk)?;
     let found = SuperblockFile::read(disk)?.ok_or(Error::NotALog)?;
     let plan = Plan::make(disk, found, Looking::Copied)?;
     let last_lsn = plan.last_lsn();
@@ -91,7 +93,7 @@ fn vouched(known: Known<'_>, last: &Found, extent: Extent, scanned: &Scanned) ->
         return Ok(extent);
     }
     let scan = known.rescan(last, vouched)?.expect("not before the segment");
-    Ok(Extent::of_scan(&scan))
+    Ok(scan.extent)
 }
 
 fn watch(found: &Found, end: &LinkEnd) -> Watched {
@@ -101,7 +103,7 @@ fn watch(found: &Found, end: &LinkEnd) -> Watched {
             let extent = Extent { end, last, digest, groups, tables: Tables::new() };
             Watched { footer: Some(*footer), ..watch_open(found, extent) }
         }
-        LinkEnd::Scanned(scan) => watch_open(found, Extent::of_scan(scan)),
+        LinkEnd::Scanned(scan) => watch_open(found, scan.extent.clone()),
     }
 }
 

@@ -2,14 +2,12 @@
 
 use std::collections::VecDeque;
 
-use super::survey::{Content, Found, Looking, Named, Survey};
-use crate::disk::Disk;
+use super::scan::{Looking, Scan, Until};
+use super::survey::{Content, Found, Named, Survey};
+use crate::disk::{Access, Disk};
 use crate::error::{Error, Result};
-use crate::format::{
-    Footer, FooterKind, HEADER_BLOCK_BYTES, SegmentHeader, TailScan, Verdict, footer_bytes_for,
-    rescan_sealed, scan_tail,
-};
-use crate::segment::segment_name;
+use crate::format::{Footer, FooterKind, HEADER_BLOCK_BYTES, SegmentHeader, Verdict, footer_bytes_for};
+use crate::segment::{find_life, read_footer, segment_name};
 use crate::types::Lsn;
 
 /// The segments of a log in their order, and what is left over.
@@ -40,7 +38,7 @@ pub(super) enum LinkEnd {
     /// By its footer.
     Sealed(Footer),
     /// By the segment that follows; its footer has to be written.
-    Scanned(Box<TailScan>),
+    Scanned(Box<Scan>),
 }
 
 /// What the chain is built with.
@@ -80,8 +78,34 @@ impl Chain {
             }
         }
         let mut chain = builder.chain;
+        chain.doubt_newest_footer(known)?;
         chain.drop_below(known.first_lsn);
         Ok(chain)
+    }
+
+    /// A power cut may leave the end of a footer and not the index in it. Only the one that was written last can be
+    /// so: those before it were synced before it was begun. It is written anew, if the records agree with its end.
+    fn doubt_newest_footer(&mut self, known: Known<'_>) -> Result<()> {
+        let sealed = self.links.iter_mut().rev().find_map(|link| match link.end {
+            LinkEnd::Sealed(footer) => Some((link, footer)),
+            LinkEnd::Scanned(_) => None,
+        });
+        let Some((link, footer)) = sealed else { return Ok(()) };
+        let found = &link.found;
+        let file = found.open(known.disk, Access::Read)?;
+        if read_footer(&*file, &found.name, segment_of(found))?.is_some() {
+            return Ok(());
+        }
+        let Some(mut scan) = known.rescan(found, footer.last_lsn)? else { return Ok(()) };
+        if scan.has_gaps {
+            // Of frames that are lost: it can only be stated.
+            scan.extent.digest = footer.digest;
+        }
+        let ends = (scan.extent.last, scan.extent.digest) == (footer.last_lsn, footer.digest);
+        if ends && loss(found, &scan.verdict).is_none() {
+            link.end = LinkEnd::Scanned(Box::new(scan));
+        }
+        Ok(())
     }
 
     /// Takes away the first segments as long as they hold no record that is retained.
@@ -177,33 +201,35 @@ impl Known<'_> {
         if let Some(footer) = footer.filter(fits) {
             return Ok(LinkEnd::Sealed(*footer));
         }
-        let Some(scan) = self.rescan(found, last)? else {
+        let Some(mut scan) = self.rescan(found, last)? else {
             return Err(misplaced(&segment_name(next.first_lsn), next.first_lsn, header.first_lsn));
         };
         if let Some(error) = loss(found, &scan.verdict) {
             return Err(error);
         }
-        if scan.last_lsn != last || scan.digest != next.previous_digest {
-            let bytes = HEADER_BLOCK_BYTES as u64..scan.end;
+        if scan.has_gaps {
+            // Of frames that are lost: it can only be stated.
+            scan.extent.digest = next.previous_digest;
+        }
+        if scan.extent.last != last || scan.extent.digest != next.previous_digest {
+            let bytes = HEADER_BLOCK_BYTES as u64..scan.extent.end;
             return Err(Error::Rot { file: found.name.clone(), bytes, first: header.first_lsn, last });
         }
         Ok(LinkEnd::Scanned(Box::new(scan)))
     }
 
     /// Reads a segment whose last record is known; `None` if it begins after that.
-    pub(super) fn rescan(&self, found: &Found, last: Lsn) -> Result<Option<TailScan>> {
+    pub(super) fn rescan(&self, found: &Found, last: Lsn) -> Result<Option<Scan>> {
         let header = segment_of(found);
         if last < header.first_lsn.prev() {
             return Ok(None);
         }
-        let scan = |bytes: &[u8]| rescan_sealed(bytes, header, last);
-        found.look(self.disk, (header, self.looking), scan).map(Some)
+        found.scan(self.disk, (header, self.looking), Until::Last(last)).map(Some)
     }
 
     /// Reads the newest segment.
-    pub(super) fn scan(&self, found: &Found, durable: Lsn) -> Result<TailScan> {
-        let header = segment_of(found);
-        found.look(self.disk, (header, self.looking), |bytes| scan_tail(bytes, header, durable))
+    pub(super) fn scan(&self, found: &Found, durable: Lsn) -> Result<Scan> {
+        found.scan(self.disk, (segment_of(found), self.looking), Until::Durable(durable))
     }
 
     /// The error for a segment that is followed by one that is not the next.
@@ -215,7 +241,7 @@ impl Known<'_> {
                 Ok(Some(scan)) if matches!(scan.verdict, Verdict::Rot { .. }) => {
                     return loss(current, &scan.verdict).expect("rot is a loss");
                 }
-                Ok(Some(scan)) => scan.last_lsn.next(),
+                Ok(Some(scan)) => scan.extent.last.next(),
                 Ok(None) => header.first_lsn,
                 Err(error) => return error,
             },
@@ -227,14 +253,18 @@ impl Known<'_> {
         Error::Hole { file: segment_name(missing).into(), first, last: later.first_lsn().prev() }
     }
 
-    /// Up to where the groups of a file without a header say that records were acknowledged, if the first of
-    /// them begins with `first`.
+    /// Up to where a file without a header says that records were acknowledged, if it begins with `first`: by
+    /// its footer, or by its groups.
     pub(super) fn vouched_by(&self, found: &Found, first: Lsn) -> Result<Lsn> {
-        let Content::Headless { stray: Some(stray), .. } = &found.content else { return Ok(Lsn::ZERO) };
-        let footer_bytes = footer_bytes_for(found.bytes);
-        if stray.first_lsn != first || found.bytes <= footer_bytes {
-            return Ok(Lsn::ZERO);
+        let Content::Headless { stray, footer, .. } = &found.content else { return Ok(Lsn::ZERO) };
+        let footer = footer.filter(|footer| footer.first_lsn == first);
+        let by_footer = footer.map_or(Lsn::ZERO, |footer| footer.last_lsn);
+        let Some(stray) = stray else { return Ok(self.vouched_later(found, first)?.max(by_footer)) };
+        if stray.first_lsn != first {
+            return Ok(by_footer);
         }
+        // Where the data ends nobody knows, and the file may have been cut: no header of a group is in the footer.
+        let footer_bytes = footer_bytes_for(found.bytes);
         let header = SegmentHeader {
             log_id: Default::default(),
             incarnation: stray.place.incarnation,
@@ -242,16 +272,21 @@ impl Known<'_> {
             first_lsn: first,
             epoch: Default::default(),
             previous_digest: Default::default(),
-            segment_bytes: found.bytes,
+            segment_bytes: found.bytes + footer_bytes,
             footer_bytes,
         };
-        found.look(self.disk, (&header, self.looking), |bytes| vouched(&scan_tail(bytes, &header, Lsn::ZERO)))
+        let scan = found.scan(self.disk, (&header, self.looking), Until::Durable(Lsn::ZERO))?;
+        Ok(scan.vouched.max(by_footer))
     }
-}
 
-/// The newest record that the groups of a segment know to be durable.
-pub(super) fn vouched(scan: &TailScan) -> Lsn {
-    scan.later.map_or(Lsn::ZERO, |later| later.durable_through).max(scan.durable_through)
+    /// The same, for a file named as the segment that has lost its first group too.
+    fn vouched_later(&self, found: &Found, first: Lsn) -> Result<Lsn> {
+        if found.named != Named::Segment(first) {
+            return Ok(Lsn::ZERO);
+        }
+        let file = found.open(self.disk, Access::Read)?;
+        Ok(find_life(&*file, first).map_or(Lsn::ZERO, |life| life.vouched))
+    }
 }
 
 /// The error for a verdict that says that acknowledged records are lost.

@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use super::chain::{self, Chain, Known, LinkEnd, segment_of};
-use super::survey::{Content, Found, Looking, survey};
+use super::scan::{Looking, Scan};
+use super::survey::{Content, Found, survey};
 use crate::disk::{Access, Disk};
 use crate::error::{Error, Result};
 use crate::format::{
-    CleanTail, Footer, FooterKind, HEADER_BLOCK_BYTES, Superblock, TailScan, Verdict, block_up,
+    CleanTail, Footer, FooterKind, HEADER_BLOCK_BYTES, SegmentHeader, Superblock, Verdict, block_up,
 };
 use crate::log::superblock_file::FoundSuperblock;
 use crate::segment::{Extent, read_footer, segment_name};
@@ -64,6 +65,8 @@ impl Plan {
         let durable = superblock.durable.max(last_of_clean).max(first_lsn.prev());
         let known = Known { disk, looking, first_lsn, durable };
         let chain = Chain::build(known, survey)?;
+        let durable = durable.max(before_spares(&chain));
+        let known = Known { durable, ..known };
         let durable = durable.max(before_headless(known, &chain)?);
         let newest = Known { durable, ..known }.newest(chain.last.as_ref(), clean_tail)?;
         let plan = Plan { superblock, chain, newest, unfinished, next_spare_number };
@@ -96,7 +99,7 @@ impl Plan {
         matches!(self.newest, Newest::Parked { .. })
     }
 
-    /// Files without a header hold nothing that was acknowledged.
+    /// Files that are no part of the log hold nothing that was acknowledged, and do not tell of anything.
     fn check_rest(&self, known: Known<'_>) -> Result<()> {
         let next = self.last_lsn().next();
         if let Some(headless) = &self.chain.headless {
@@ -105,6 +108,11 @@ impl Plan {
                 let (first, last) = (first.min(next), first.max(next));
                 return Err(Error::Hole { file: headless.name.clone(), first, last });
             }
+        }
+        if let Some(header) = later_in_spares(&self.chain).next() {
+            // Something else has its name: what is in it must not be wiped.
+            let (first, last) = (header.first_lsn.min(next), header.first_lsn.max(next));
+            return Err(Error::Hole { file: segment_name(header.first_lsn).into(), first, last });
         }
         if self.is_clean() {
             return Ok(());
@@ -129,6 +137,19 @@ fn before_headless(known: Known<'_>, chain: &Chain) -> Result<Lsn> {
         return Err(lost_header(headless, first, vouched));
     }
     Ok(first.prev())
+}
+
+/// The newest record that a spare vouches for because a segment was begun in it after that, which is not the
+/// next one: those between are missing, or have lost their headers.
+fn before_spares(chain: &Chain) -> Lsn {
+    later_in_spares(chain).map(|header| header.first_lsn.prev()).max().unwrap_or(Lsn::ZERO)
+}
+
+/// The headers of segments after the newest one that were begun in spares.
+fn later_in_spares(chain: &Chain) -> impl Iterator<Item = &SegmentHeader> {
+    let newest = chain.last.as_ref().map(|last| segment_of(last).segment_id);
+    let begun = chain.spares.iter().filter_map(Found::header);
+    begun.filter(move |header| newest.is_none_or(|newest| header.segment_id > newest))
 }
 
 fn lost_header(found: &Found, first: Lsn, last: Lsn) -> Error {
@@ -183,7 +204,7 @@ impl Known<'_> {
         // for it. Then it is there now.
         while self.looking == Looking::Copied && scan.verdict.is_loss() {
             let again = self.scan(last, self.durable)?;
-            if again.end == scan.end {
+            if again.extent.end == scan.extent.end {
                 break;
             }
             scan = again;
@@ -192,7 +213,7 @@ impl Known<'_> {
             return Err(error);
         }
         let scanned = Scanned::of(&scan, self.durable);
-        Ok(Newest::Scanned { extent: Extent::of_scan(&scan), scanned })
+        Ok(Newest::Scanned { extent: scan.extent, scanned })
     }
 
     /// A segment that ends with `last` and is followed by none must not be followed by acknowledged records.
@@ -209,25 +230,26 @@ impl LinkEnd {
     pub(super) fn last_lsn(&self) -> Lsn {
         match self {
             LinkEnd::Sealed(footer) => footer.last_lsn,
-            LinkEnd::Scanned(scan) => scan.last_lsn,
+            LinkEnd::Scanned(scan) => scan.extent.last,
         }
     }
 }
 
 impl Scanned {
-    fn of(scan: &TailScan, durable: Lsn) -> Scanned {
+    fn of(scan: &Scan, durable: Lsn) -> Scanned {
+        let Extent { end, last, groups, tables, .. } = &scan.extent;
         let torn = match &scan.verdict {
             Verdict::Torn { bytes, .. } => bytes.clone(),
-            _ => scan.end..scan.end,
+            _ => *end..*end,
         };
-        let vouched = chain::vouched(scan).max(durable);
-        let start = match scan.tables.find(vouched.next()) {
-            _ if vouched >= scan.last_lsn && scan.groups > 0 => block_up(scan.end),
+        let vouched = scan.vouched.max(durable);
+        let start = match tables.find(vouched.next()) {
+            _ if vouched >= *last && *groups > 0 => block_up(*end),
             // The segment's header was written together with its first group.
             Some(entry) if entry.group > HEADER_BLOCK_BYTES as u64 => block_up(entry.group + 1) - BLOCK,
             _ => 0,
         };
-        Scanned { torn, unvouched: start..block_up(scan.end), vouched: vouched.min(scan.last_lsn) }
+        Scanned { torn, unvouched: start..block_up(*end), vouched: vouched.min(*last) }
     }
 }
 

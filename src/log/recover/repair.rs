@@ -197,7 +197,7 @@ fn blank(disk: &dyn Disk, found: &mut Found) -> Result<()> {
     let file = found.open(disk, Access::ReadWrite)?;
     file.write_at(&[0; HEADER_BLOCK_BYTES], 0).map_err(|source| found.io("write", source))?;
     file.sync().map_err(|source| found.io("sync", source))?;
-    found.content = Content::Headless { blank: true, stray: None };
+    found.content = Content::Headless { blank: true, stray: None, footer: None };
     Ok(())
 }
 
@@ -209,7 +209,7 @@ fn seal(disk: &dyn Disk, found: &Found, end: &LinkEnd) -> Result<Sealed> {
         LinkEnd::Scanned(scan) => {
             let file = found.open(disk, Access::ReadWrite)?;
             grow(found, &*file, header)?;
-            seal_extent(&*file, header, &Extent::of_scan(scan), disk.wall_ms())
+            seal_extent(&*file, header, &scan.extent, disk.wall_ms())
         }
     }
 }

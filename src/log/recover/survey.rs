@@ -1,10 +1,9 @@
 //! What lies in the directory, by names, headers and footers.
 
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 
-use crate::disk::{Access, Disk, File, Reading};
+use crate::disk::{Access, Disk, File};
 use crate::error::{Error, Result};
 use crate::format::{
     self, BadBlock, FOOTER_BLOCK_BYTES, Footer, GROUP_HEADER_BYTES, GroupHeader, HEADER_BLOCK_BYTES,
@@ -12,9 +11,6 @@ use crate::format::{
 };
 use crate::segment::FileName;
 use crate::types::{LogId, Lsn};
-
-/// Bytes that are read at a time to see whether they can be read.
-const TOUCH_BYTES: usize = 1 << 20;
 
 /// The files of a log beside its superblock.
 #[derive(Debug)]
@@ -49,17 +45,9 @@ pub(super) enum Named {
 pub(super) enum Content {
     /// A segment of this log, with its footer if there is one of this life of the file that checks.
     Segment { header: SegmentHeader, footer: Option<Footer> },
-    /// No header that checks; the header of the group that stands first in the data, if there is one.
-    Headless { blank: bool, stray: Option<GroupHeader> },
-}
-
-/// How the bytes of a segment are got at as a whole.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Looking {
-    /// Mapped: nobody writes to the file meanwhile.
-    Mapped,
-    /// Copied: somebody may be writing to the file, so that what is read may be neither old nor new.
-    Copied,
+    /// No header that checks; the header of the group that stands first in the data, and the footer of this log
+    /// in the last block, if there are any.
+    Headless { blank: bool, stray: Option<GroupHeader>, footer: Option<Footer> },
 }
 
 /// Reads the headers and the footers of all files.
@@ -78,7 +66,12 @@ pub(super) fn survey(disk: &dyn Disk, log_id: LogId) -> Result<Survey> {
                 survey.spares.extend(Found::read(disk, name, Named::Spare(number), log_id)?);
             }
             FileName::Unfinished if is_own(&name) => survey.unfinished.push(name),
-            FileName::Lock | FileName::Superblock | FileName::Unfinished | FileName::Other => {}
+            FileName::Lock
+            | FileName::Superblock
+            | FileName::Unfinished
+            | FileName::Quarantine
+            | FileName::PendingRepair
+            | FileName::Other => {}
         }
     }
     survey.segments.sort_by_key(Found::first_lsn);
@@ -88,18 +81,30 @@ pub(super) fn survey(disk: &dyn Disk, log_id: LogId) -> Result<Survey> {
 
 /// Whether the directory holds nothing that says no to a new log.
 pub(super) fn is_vacant(disk: &dyn Disk) -> Result<bool> {
-    let mut is_vacant = true;
+    let (mut is_vacant, mut is_other) = (true, false);
     for name in list(disk)? {
         match FileName::of(&name) {
             FileName::Lock => {}
             FileName::Superblock => is_vacant = false,
             // What a crash may leave of creating a log.
             FileName::Unfinished if is_own(&name) => {}
-            FileName::Segment(_) | FileName::Spare(_) => return Err(Error::SuperblockDamaged),
-            FileName::Unfinished | FileName::Other => return Err(Error::NotEmpty),
+            // There was a log, whatever else there is: names come in no order.
+            FileName::Segment(_) | FileName::Spare(_) | FileName::Quarantine | FileName::PendingRepair => {
+                return Err(Error::SuperblockDamaged);
+            }
+            FileName::Unfinished | FileName::Other => is_other = true,
         }
     }
-    Ok(is_vacant)
+    if is_other { Err(Error::NotEmpty) } else { Ok(is_vacant) }
+}
+
+/// Refuses a directory in which a repair was interrupted: what is there may be neither old nor new.
+pub(super) fn no_repair_is_unfinished(disk: &dyn Disk) -> Result<()> {
+    let names = list(disk)?.into_iter();
+    match names.filter(|name| FileName::of(name) == FileName::PendingRepair).min() {
+        Some(journal) => Err(Error::RepairUnfinished { journal: journal.into() }),
+        None => Ok(()),
+    }
 }
 
 /// Whether an unfinished file is one that only a log makes: others are nobody's business here.
@@ -136,7 +141,11 @@ impl Found {
                 return Err(Error::ForeignFile { file: name.into(), expected: log_id, found: header.log_id });
             }
             Err(BadBlock::Newer { found }) => return Err(newer(found)),
-            Err(bad) => Content::Headless { blank: bad == BadBlock::Blank, stray: stray(&start[..there]) },
+            Err(bad) => Content::Headless {
+                blank: bad == BadBlock::Blank,
+                stray: stray(&start[..there]),
+                footer: last_block(&*file, &name, bytes)?.filter(|footer| footer.log_id == log_id),
+            },
         };
         Ok(Some(Found { name: name.into(), named, bytes, content }))
     }
@@ -164,44 +173,6 @@ impl Found {
     pub(super) fn io(&self, doing: &'static str, source: io::Error) -> Error {
         Error::io(doing, &self.name, source)
     }
-
-    /// Lets `look` see the file from its start up to where the footer of a segment with this header begins,
-    /// or to its end.
-    pub(super) fn look<T>(
-        &self,
-        disk: &dyn Disk,
-        (header, looking): (&SegmentHeader, Looking),
-        look: impl FnOnce(&[u8]) -> T,
-    ) -> Result<T> {
-        let file = self.open(disk, Access::Read)?;
-        let end = header.data_end().min(file.bytes().map_err(|source| self.io("look at", source))?);
-        match looking {
-            Looking::Mapped => {
-                // A bad sector is an error here, and a signal that kills the process under the map.
-                self.touch(&*file, 0..end)?;
-                let map = file.map().map_err(|source| self.io("map", source))?;
-                map.advise(Reading::Sequential);
-                map.publish(end.min(map.mapped()));
-                Ok(look(map.bytes(0..map.published().min(end))))
-            }
-            Looking::Copied => {
-                let mut bytes = vec![0; usize::try_from(end).expect("a segment fits the address space")];
-                let there = file.read_at(&mut bytes, 0).map_err(|source| self.io("read", source))?;
-                Ok(look(&bytes[..there]))
-            }
-        }
-    }
-
-    fn touch(&self, file: &dyn File, range: Range<u64>) -> Result<()> {
-        let mut buffer = vec![0; TOUCH_BYTES];
-        let mut at = range.start;
-        while at < range.end {
-            let bytes = (range.end - at).min(TOUCH_BYTES as u64);
-            file.read_at(&mut buffer[..bytes as usize], at).map_err(|source| self.io("read", source))?;
-            at += bytes;
-        }
-        Ok(())
-    }
 }
 
 /// Reads the last block of a segment, if the file is as long as its header says.
@@ -213,11 +184,16 @@ fn read_trailer(
     if bytes < header.segment_bytes {
         return Ok(None);
     }
+    Ok(last_block(file, name, header.segment_bytes)?.filter(|footer| footer.is_of(header)))
+}
+
+/// Reads the footer that ends at `end`, if there is one that checks.
+fn last_block(file: &dyn File, name: &str, end: u64) -> Result<Option<Footer>> {
+    let Some(position) = end.checked_sub(FOOTER_BLOCK_BYTES as u64) else { return Ok(None) };
     let mut block = vec![0; FOOTER_BLOCK_BYTES];
-    let position = header.segment_bytes - FOOTER_BLOCK_BYTES as u64;
     let there = file.read_at(&mut block, position).map_err(|source| Error::io("read", name, source))?;
     match Footer::decode(&block[..there]) {
-        Ok(footer) => Ok(Some(footer).filter(|footer| footer.is_of(header))),
+        Ok(footer) => Ok(Some(footer)),
         Err(BadBlock::Newer { found }) => Err(newer(found)),
         Err(BadBlock::Blank | BadBlock::Damaged) => Ok(None),
     }

@@ -389,6 +389,30 @@ fn several_segments_that_were_begun_in_spares_get_their_names_and_footers() {
     assert_eq!(hole(&refused(&scribe.disk)), (&*name(11), 11, 11), "the one before has a footer now");
 }
 
+/// A missing segment was not noticed if the one after it had not got its name yet: it was taken for a spare, and
+/// wiped.
+#[test]
+fn a_segment_that_was_begun_in_a_spare_tells_of_a_missing_one_before_it() {
+    let mut scribe = three_segments(51);
+    scribe.roll(&[b"ten"]);
+    let disk = scribe.disk.crash(CrashPolicy::LOSE_ALL);
+    disk.delete(&name(8));
+    assert_eq!(hole(&refused(&disk)), (&*name(8), 8, 9));
+    [1, 5].into_iter().for_each(|first| disk.delete(&name(first)));
+    assert_eq!(hole(&refused(&disk)), (&*name(1), 1, 9));
+}
+
+/// A blank file with the name of a segment that still lay in a spare was in its way, and so it was wiped.
+#[test]
+fn a_segment_that_was_begun_in_a_spare_is_not_wiped_because_something_else_has_its_name() {
+    let mut scribe = three_segments(52);
+    scribe.roll(&[b"ten"]);
+    let disk = scribe.disk.crash(CrashPolicy::LOSE_ALL);
+    make_spare(&disk, 900);
+    disk.rename(&spare_name(900), &name(10)).unwrap();
+    assert_eq!(hole(&refused(&disk)), (&*name(10), 10, 10));
+}
+
 #[test]
 fn a_segment_whose_first_write_was_torn_was_never_begun() {
     for (named, intact) in [(false, 0), (true, 0), (true, 50), (false, HEADER_BLOCK_BYTES)] {
@@ -431,6 +455,15 @@ fn a_header_that_was_lost_over_acknowledged_groups_is_rot() {
     let scribe = three_segments(29);
     scribe.disk.flip_bit(&name(5), 60, 0);
     assert_eq!(rot(&refused(&scribe.disk)), (&*name(5), 5, 7));
+}
+
+/// A newest segment that had lost its header and its first group was taken for one that was never written.
+#[test]
+fn a_segment_that_lost_its_start_is_rot_if_any_group_in_it_vouches() {
+    let scribe = three_segments(53);
+    let disk = scribe.disk.crash(CrashPolicy::LOSE_ALL);
+    disk.overwrite(&name(8), 0, &[0xA5; 2 * BLOCK_BYTES]);
+    assert_eq!(rot(&refused(&disk)), (&*name(8), 8, 8));
 }
 
 #[test]
@@ -747,4 +780,18 @@ fn tiny_segments_by_the_thousand_keep_no_file_open() {
     assert!(after <= before + 100, "{before} files were open before, {after} after");
     let file = disk.open(&segment_name(Lsn::FIRST), Access::Read).unwrap();
     assert_eq!(file.bytes().unwrap(), crate::format::SEGMENT_BYTES_MIN);
+}
+
+/// The answer went by the order in which the directory happened to list them.
+#[test]
+fn a_log_without_its_superblock_is_one_whatever_else_is_in_the_directory() {
+    for other in ["0-notes", "zzz-notes"] {
+        for rest in [&*segment_name(Lsn::FIRST), &spare_name(1), "quarantine-20261122T013000Z.journal"] {
+            let disk = SimDisk::new(1);
+            drop(disk.create(other).unwrap());
+            assert!(matches!(is_new(&disk), Err(Error::NotEmpty)));
+            drop(disk.create(rest).unwrap());
+            assert!(matches!(is_new(&disk), Err(Error::SuperblockDamaged)), "{other} and {rest}");
+        }
+    }
 }

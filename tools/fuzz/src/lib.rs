@@ -3,6 +3,7 @@
 //! Each `fuzz_*` function panics if it does not. They are driven in two ways: by `replay` and `run` with
 //! seeded mutations of the golden files, on stable, in CI; and by libFuzzer (`fuzz_targets/`).
 
+mod directory;
 mod mutate;
 mod segment;
 
@@ -11,6 +12,7 @@ use annals::format::{
 };
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+pub use directory::fuzz_directory;
 pub use mutate::Noise;
 pub use segment::fuzz_segment;
 
@@ -25,15 +27,32 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 3] = [
+pub const TARGETS: [Target; 5] = [
+    Target { name: "directory", check: fuzz_directory, seeds: directories },
+    Target { name: "examine", check: fuzz_examine, seeds: segments },
     Target { name: "frame", check: fuzz_frame, seeds: frames },
-    Target { name: "segment", check: fuzz_segment, seeds: || vec![TAIL.to_vec(), SEALED.to_vec()] },
+    Target { name: "segment", check: fuzz_segment, seeds: segments },
     Target { name: "superblock", check: fuzz_superblock, seeds: || vec![SLOT.to_vec()] },
 ];
 
 const TAIL: &[u8] = include_bytes!("../../../tests/data/format-v1/tail.seg");
 const SEALED: &[u8] = include_bytes!("../../../tests/data/format-v1/sealed.seg");
+const REPAIRED: &[u8] = include_bytes!("../../../tests/data/format-v1/repaired.seg");
 const SLOT: &[u8] = include_bytes!("../../../tests/data/format-v1/superblock-slot-0");
+
+/// The golden files, as directories.
+fn directories() -> Vec<Vec<u8>> {
+    let mut superblock = vec![0; 2 * SLOT_BYTES];
+    superblock[..SLOT.len()].copy_from_slice(SLOT);
+    let journal = b"annals repair journal 1\nold superblock 131072 00000000\nend 00000000\n";
+    const SEGMENT: u8 = 5;
+    vec![
+        directory::encode(&[(0, &superblock), (SEGMENT, SEALED), (SEGMENT, TAIL)]),
+        directory::encode(&[(0, &superblock), (SEGMENT, REPAIRED)]),
+        directory::encode(&[(SEGMENT, TAIL)]),
+        directory::encode(&[(0, &superblock), (SEGMENT, SEALED), (2, journal), (3, &superblock)]),
+    ]
+}
 
 /// Runs `rounds` mutations from `seed` on; on a failure, says how to replay it.
 pub fn run(target: &Target, seed: u64, rounds: u64) {
@@ -75,6 +94,9 @@ pub fn fuzz_frame(bytes: &[u8]) {
     for lsn in [header.lsn.prev(), header.lsn, header.last_lsn(), header.last_lsn().next()] {
         assert!(frame.record(lsn).is_none_or(|record| record.len() <= frame.payload().len()));
     }
+    if header.kind == FrameKind::Gap {
+        assert!(frame.payload().is_empty() && frame.record(header.lsn).is_none());
+    }
     if frame.check().is_ok() && header.kind == FrameKind::Batch {
         let batch = BatchView::parse(frame.payload(), header.count).expect("checked with its frame");
         assert_eq!(batch.records().len() as u64, u64::from(header.count));
@@ -82,6 +104,13 @@ pub fn fuzz_frame(bytes: &[u8]) {
             assert_eq!(batch.record(number), Some(record));
         }
     }
+}
+
+/// An examination says what the scans say, and nothing of what lies behind damage that cannot be.
+pub fn fuzz_examine(bytes: &[u8]) {
+    // Few of the records of the seeds are acknowledged, some of them, or more than there are.
+    let durable = annals::Lsn::new(u64::from(annals::format::crc32(bytes) % 32));
+    annals::examination::check(bytes, durable);
 }
 
 /// A slot that is taken is encoded to the same bytes again; choosing never fails on what one slot may say.
@@ -102,11 +131,20 @@ pub fn fuzz_superblock(bytes: &[u8]) {
     }
 }
 
-/// The stored frames of the golden tail.
+/// Segments of every kind.
+fn segments() -> Vec<Vec<u8>> {
+    [TAIL, SEALED, REPAIRED].map(<[u8]>::to_vec).into()
+}
+
+/// The stored frames of the golden segments.
 fn frames() -> Vec<Vec<u8>> {
-    let header = annals::format::SegmentHeader::decode(TAIL).expect("a golden file");
-    let end = segment::index(annals::format::scan_tail(TAIL, &header, annals::Lsn::ZERO).end);
-    let frames = annals::format::Frames::new(&TAIL[..end], Walk::from_start(header.incarnation));
+    [TAIL, REPAIRED].into_iter().flat_map(frames_of).collect()
+}
+
+fn frames_of(segment: &[u8]) -> Vec<Vec<u8>> {
+    let header = annals::format::SegmentHeader::decode(segment).expect("a golden file");
+    let end = segment::index(annals::format::scan_tail(segment, &header, annals::Lsn::ZERO).end);
+    let frames = annals::format::Frames::new(&segment[..end], Walk::from_start(header.incarnation));
     frames.flatten().map(|(_, frame)| frame.stored().to_vec()).collect()
 }
 
@@ -127,14 +165,14 @@ mod tests {
     #[test]
     fn no_decoder_trips_over_the_golden_files() {
         for target in &TARGETS {
-            [TAIL, SEALED, SLOT, &[]].into_iter().for_each(target.check);
+            [TAIL, SEALED, REPAIRED, SLOT, &[]].into_iter().for_each(target.check);
             (target.seeds)().iter().for_each(|seed| (target.check)(seed));
         }
     }
 
     #[test]
     fn mutations_reach_past_the_checksums() {
-        let Target { seeds, .. } = TARGETS[1];
+        let Target { seeds, .. } = TARGETS[2];
         let reached = |seed| {
             let bytes = replay(&seeds(), seed);
             annals::format::SegmentHeader::decode(&bytes).is_ok_and(|header| header.first_lsn.get() != 1)

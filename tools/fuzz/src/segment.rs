@@ -2,7 +2,8 @@
 
 use annals::Lsn;
 use annals::format::{
-    FooterView, Frames, HEADER_BLOCK_BYTES, SegmentHeader, TailScan, Verdict, Walk, rescan_sealed, scan_tail,
+    FooterView, FrameKind, Frames, HEADER_BLOCK_BYTES, SegmentHeader, TailScan, Verdict, Walk, rescan_sealed,
+    scan_tail,
 };
 
 /// A scan ends and stays in bounds; what it found is there; what it tells to discard leaves nothing behind.
@@ -30,7 +31,7 @@ pub fn fuzz_segment(bytes: &[u8]) {
 
 /// Every record up to the end can be read, and a scan up to a known end finds the same one.
 fn check_frames(bytes: &[u8], header: &SegmentHeader, scan: &TailScan) {
-    let mut next = header.first_lsn;
+    let (mut next, mut has_gaps) = (header.first_lsn, false);
     for step in Frames::new(&bytes[..index(scan.end)], Walk::from_start(header.incarnation)) {
         let (place, frame) = step.expect("a frame that the scan took");
         assert_eq!(frame.header().lsn, next);
@@ -38,8 +39,9 @@ fn check_frames(bytes: &[u8], header: &SegmentHeader, scan: &TailScan) {
         let entry = scan.tables.find(next).expect("an entry at or before each frame");
         assert!(entry.frame <= place.frame && entry.lsn <= next);
         next = frame.header().last_lsn().next();
+        has_gaps |= frame.header().kind == FrameKind::Gap;
     }
-    assert_eq!(next, scan.last_lsn.next());
+    assert_eq!((next, has_gaps), (scan.last_lsn.next(), scan.has_gaps));
     let again = rescan_sealed(bytes, header, scan.last_lsn);
     assert_eq!((again.end, again.digest, again.verdict), (scan.end, scan.digest, Verdict::Clean));
     assert_eq!(again.tables, scan.tables);

@@ -65,6 +65,9 @@ pub(crate) enum Command {
     Open(OpenArgs),
     /// Latency of appends around segment changes, and away from them.
     Roll(RollArgs),
+    /// Kills a process that writes, over and over, and compares what is left with an account of what it was
+    /// promised.
+    Torture(TortureArgs),
     /// The same workloads on annals, raft-engine and okaywal, runs interleaved.
     #[cfg(feature = "peers")]
     Compare(CompareArgs),
@@ -74,6 +77,9 @@ pub(crate) enum Command {
     /// Appends to a log until it is killed or its standard input ends: run by `open`.
     #[command(hide = true)]
     ChildAppend(ChildArgs),
+    /// Writes to a log in many ways until it is killed or its standard input ends: run by `torture`.
+    #[command(hide = true)]
+    ChildTorture(ChildTortureArgs),
 }
 
 #[derive(Debug, Args)]
@@ -194,6 +200,34 @@ pub(crate) struct RollArgs {
     pub(crate) method: Option<Method>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct TortureArgs {
+    /// Processes to kill.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// Threads that append.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) writers: u16,
+    /// What all choices and records follow from [default: a new one].
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Seconds that a process lives for on average, if nothing else kills it sooner.
+    #[arg(long, value_name = "S", default_value = "0.15", value_parser = parse_secs)]
+    pub(crate) secs_per_round: f64,
+    /// Check once more what a round that failed has left in DIR, and do nothing else.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) recheck: Option<PathBuf>,
+    /// Break something on purpose: take a record for durable as soon as it is appended. Has to fail.
+    #[arg(long)]
+    pub(crate) skip_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChildTortureArgs {
+    /// What to do, as JSON.
+    pub(crate) trial: String,
+}
+
 #[cfg(feature = "peers")]
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
@@ -268,7 +302,7 @@ mod tests {
 
     #[test]
     fn every_subcommand_takes_the_common_flags() {
-        for command in ["device", "append", "read", "open", "roll"] {
+        for command in ["device", "append", "read", "open", "roll", "torture"] {
             let cli =
                 Cli::try_parse_from(["log-bench", command, "--dir", "d", "--keep", "--json", "--html", "h"]);
             let common = cli.unwrap().common;

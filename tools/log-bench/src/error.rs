@@ -81,6 +81,10 @@ pub(crate) enum Error {
         /// What it left behind: its status or its last words.
         left: String,
     },
+    /// A trial of `torture` could not go on.
+    Trial(annals_ledger::Failure),
+    /// The log has broken a promise, and the report says which.
+    Broken,
     /// The measurement was stopped by a signal.
     Interrupted,
 }
@@ -152,6 +156,8 @@ impl fmt::Display for Error {
                 dir.display()
             ),
             Error::Child { doing, left } => write!(f, "a child process that was {doing} failed: {left}"),
+            Error::Trial(failure) => write!(f, "{failure}"),
+            Error::Broken => f.write_str("the log has broken a promise"),
             Error::Interrupted => f.write_str("stopped by a signal before it was done"),
         }
     }

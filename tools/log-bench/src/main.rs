@@ -21,6 +21,7 @@ mod reopen;
 mod report;
 mod roll;
 mod spread;
+mod torture;
 mod tour;
 mod units;
 mod workload;
@@ -30,7 +31,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use cli::{Cli, Command, Common};
+use cli::{Cli, Command, Common, TortureArgs};
 use error::{Error, Result};
 use place::Place;
 use report::Report;
@@ -41,10 +42,13 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Some(Command::ChildOpen(args)) => reopen::child_open(args),
         Some(Command::ChildAppend(args)) => reopen::child_append(args),
+        Some(Command::ChildTorture(args)) => torture::child(args),
         _ => measure(&cli),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        // The report has said what.
+        Err(Error::Broken) => ExitCode::FAILURE,
         Err(Error::Interrupted) => {
             eprintln!("{}", Error::Interrupted);
             ExitCode::from(130)
@@ -73,17 +77,24 @@ fn measure(cli: &Cli) -> Result<()> {
     if let Some(path) = &cli.common.html {
         check_page_path(path)?;
     }
-    let place = Place::take(cli.common.dir.as_deref(), cli.common.keep)?;
+    if let Some(Command::Torture(TortureArgs { recheck: Some(dir), .. })) = &cli.command {
+        return torture::recheck(dir);
+    }
+    let mut place = Place::take(cli.common.dir.as_deref(), cli.common.keep)?;
     if machine::is_in_memory(place.dir()) {
         let dir = place.dir().display();
         eprintln!("note: {dir} is in memory: the figures say nothing about a disk; choose one with --dir");
     }
     let report = run(cli, &place);
+    if matches!(&report, Ok(report) if report.is_failed) {
+        place.keep();
+    }
     let epitaph = place.epitaph();
     drop(place);
     let mut report = report?;
     report.notes.push(epitaph);
-    show(&mut report, &cli.common)
+    show(&mut report, &cli.common)?;
+    if report.is_failed { Err(Error::Broken) } else { Ok(()) }
 }
 
 fn run(cli: &Cli, place: &Place) -> Result<Report> {
@@ -94,9 +105,10 @@ fn run(cli: &Cli, place: &Place) -> Result<Report> {
         Some(Command::Read(args)) => read::run(args, place),
         Some(Command::Open(args)) => reopen::run(args, place),
         Some(Command::Roll(args)) => roll::run(args, place),
+        Some(Command::Torture(args)) => torture::run(args, place),
         #[cfg(feature = "peers")]
         Some(Command::Compare(args)) => compare::run(args, place),
-        Some(Command::ChildOpen(_) | Command::ChildAppend(_)) => {
+        Some(Command::ChildOpen(_) | Command::ChildAppend(_) | Command::ChildTorture(_)) => {
             unreachable!("main runs them without a place")
         }
     }

@@ -105,13 +105,19 @@ impl Place {
         remove_tree(&path).map_err(Error::io("remove", &path))
     }
 
+    /// Leaves the data: there is something in them to look at.
+    pub(crate) fn keep(&mut self) {
+        self.leavings.keep = true;
+        *TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    }
+
     /// What became of the data, for the last line of a report.
     pub(crate) fn epitaph(&self) -> String {
         let dir = self.leavings.dir.display();
         let memory =
             if machine::is_in_memory(&self.leavings.dir) { " (a file system in memory)" } else { "" };
         if self.leavings.keep {
-            format!("The data are in {dir}{memory}; they were kept as asked (--keep).")
+            format!("The data are in {dir}{memory}; they were kept, as --keep does.")
         } else {
             format!("The data lay in {dir}{memory}; they were removed.")
         }

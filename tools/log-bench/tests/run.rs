@@ -229,6 +229,32 @@ fn rolls_are_seen() {
     assert!(object["worst_across_to_p99_away"].as_f64() > Some(0.0));
 }
 
+#[test]
+fn what_was_acknowledged_survives_kill_9() {
+    let scratch = Scratch::new();
+    // The seed is new in each run; a failure says how to look again at what it has left.
+    let object = scratch.json("torture --rounds 3 --writers 3 --secs-per-round 0.1");
+    assert_eq!(object["rounds"], 3);
+    assert!(object["failed"].is_null() && object["seed"].is_u64(), "{object}");
+    assert_eq!(scratch.names(), [] as [&str; 0]);
+}
+
+#[test]
+fn a_record_that_was_not_waited_for_is_missed_and_what_is_left_is_kept() {
+    let scratch = Scratch::new();
+    let output = scratch.run("torture --rounds 100 --skip-wait --dir kept --json");
+    assert_eq!(output.status.code(), Some(1));
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(
+        object["failed"]["failure"].as_str().is_some_and(|told| told.contains("acknowledged")),
+        "{object}"
+    );
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("--recheck kept") && said.contains("--seed"), "{said}");
+    let again = scratch.refusal("torture --recheck kept");
+    assert!(again.contains("acknowledged"), "{again}");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_signal_ends_it_without_leaving_anything() {

@@ -24,6 +24,8 @@ pub(crate) struct Report {
     pub(crate) charts: Vec<Chart>,
     /// What a reader needs to read the figures rightly, and what became of the data.
     pub(crate) notes: Vec<String>,
+    /// Whether what was measured is wrong: the data are kept then, and the exit status says so.
+    pub(crate) is_failed: bool,
     /// The figures for programs.
     pub(crate) json: serde_json::Map<String, serde_json::Value>,
 }
@@ -46,7 +48,15 @@ impl Report {
         ] {
             json.insert(name.to_string(), value.clone().into());
         }
-        Report { title: title.into(), facts, tables: Vec::new(), charts: Vec::new(), notes: Vec::new(), json }
+        Report {
+            title: title.into(),
+            facts,
+            tables: Vec::new(),
+            charts: Vec::new(),
+            notes: Vec::new(),
+            is_failed: false,
+            json,
+        }
     }
 
     /// Sets `key` of the JSON object.

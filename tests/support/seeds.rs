@@ -9,7 +9,7 @@ const HANG: Duration = Duration::from_secs(120);
 
 /// Which cases of a test to run.
 pub(crate) struct Cases {
-    /// The file under `tests/engine/`, without its ending.
+    /// The module that the test is in.
     pub(crate) file: &'static str,
     /// The test's name.
     pub(crate) test: &'static str,
@@ -24,16 +24,22 @@ impl Cases {
     pub(crate) fn run(&self, case: impl Fn(u64)) {
         let seeds = match variable("ANNALS_SEED") {
             Some(seed) => seed..seed + 1,
-            None => 0..self.usual * variable("ANNALS_ROUNDS").unwrap_or(1),
+            None => 0..self.usual * rounds(),
         };
         for seed in seeds {
             let Cases { file, test, .. } = self;
-            let command = format!("ANNALS_SEED={seed} cargo test --test engine -- --exact {file}::{test}");
+            let suite = env!("CARGO_CRATE_NAME");
+            let command = format!("ANNALS_SEED={seed} cargo test --test {suite} -- --exact {file}::{test}");
             let watched = Watched::new(command);
             case(seed);
             drop(watched);
         }
     }
+}
+
+/// How many times more than usual is to be tried.
+pub(crate) fn rounds() -> u64 {
+    variable("ANNALS_ROUNDS").unwrap_or(1)
 }
 
 fn variable(name: &str) -> Option<u64> {

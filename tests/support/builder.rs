@@ -1,9 +1,12 @@
 //! Builds the bytes of a segment, group by group, the way the log does.
 
+// Each suite uses a part of it.
+#![allow(dead_code)]
+
 use annals::format::{
     BLOCK_BYTES, Digest, Footer, FooterKind, GROUP_HEADER_BYTES, GroupHeader, GroupPlace, HEADER_BLOCK_BYTES,
     Incarnation, SegmentHeader, Stamp, Tables, batch_payload_bytes, block_up, footer_bytes_for, frame_bytes,
-    write_batch, write_epoch_start, write_record,
+    write_batch, write_epoch_start, write_gap, write_record,
 };
 use annals::{Epoch, LogId, Lsn, SegmentId};
 
@@ -16,6 +19,8 @@ pub(crate) enum Content {
     Record(Vec<u8>),
     Batch(Vec<Vec<u8>>),
     EpochStart,
+    /// So many lost records.
+    Gap(u32),
 }
 
 /// Where a group begins.
@@ -104,7 +109,7 @@ impl Builder {
             Content::Batch(records) => {
                 batch_payload_bytes(records.len(), records.iter().map(|record| record.len() as u64).sum())
             }
-            Content::EpochStart => 0,
+            Content::EpochStart | Content::Gap(_) => 0,
         };
         let end = at + frame_bytes(payload_bytes);
         if matches!(content, Content::EpochStart) {
@@ -116,6 +121,7 @@ impl Builder {
             Content::Record(payload) => write_record(frame, stamp, payload),
             Content::Batch(records) => write_batch(frame, stamp, records),
             Content::EpochStart => write_epoch_start(frame, stamp),
+            Content::Gap(count) => write_gap(frame, stamp, *count),
         };
         let header = annals::format::FrameHeader::decode(frame).unwrap();
         self.tables.note(&header, group, at);

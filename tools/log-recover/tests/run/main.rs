@@ -1,0 +1,10 @@
+//! Runs the program on small logs, whole and damaged: what it promises about its output, its exit status and the
+//! log's files.
+
+// The helpers of tests fail like tests.
+#![allow(clippy::unwrap_used)]
+
+mod damaged;
+mod scratch;
+mod shell;
+mod whole;
