@@ -2,12 +2,13 @@
 
 use std::hint::black_box;
 
-use annals::format::{
-    BLOCK_BYTES, Digest, Frames, GROUP_HEADER_BYTES, GroupHeader, GroupPlace, Incarnation, SegmentHeader,
-    Stamp, Walk, footer_bytes_for, frame_bytes, scan_tail, write_batch, write_record,
-};
-use annals::{Epoch, LogId, Lsn, SegmentId};
+use annals::format::{Frames, Stamp, Walk, frame_bytes, scan_tail, write_batch, write_record};
+use annals::{Epoch, Lsn};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use segment::filled;
+
+#[path = "support/segment.rs"]
+mod segment;
 
 const SIZES: [usize; 4] = [64, 256, 1024, 4096];
 const SEGMENT_BYTES: u64 = 8 << 20;
@@ -34,42 +35,10 @@ fn encode(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A segment full of groups of about 64 KiB, and its header.
-fn segment(size: usize) -> (Vec<u8>, SegmentHeader) {
-    let header = SegmentHeader {
-        log_id: LogId::new(1),
-        incarnation: Incarnation::new(2),
-        segment_id: SegmentId::FIRST,
-        first_lsn: Lsn::FIRST,
-        epoch: Epoch::FIRST,
-        previous_digest: Digest::ZERO,
-        segment_bytes: SEGMENT_BYTES,
-        footer_bytes: footer_bytes_for(SEGMENT_BYTES),
-    };
-    let mut bytes = vec![0; SEGMENT_BYTES as usize];
-    header.encode_into(&mut bytes);
-    let (mut at, mut next) = (BLOCK_BYTES, Lsn::FIRST);
-    let payload = vec![0x5A; size];
-    while at + (128 << 10) < header.data_end() as usize {
-        let mut frames = Vec::new();
-        while frames.len() < 64 << 10 {
-            let mut frame = vec![0; frame_bytes(size as u64) as usize];
-            write_record(&mut frame, Stamp { lsn: next, epoch: Epoch::FIRST }, &payload);
-            frames.extend(frame);
-            next = next.next();
-        }
-        let place = GroupPlace { incarnation: header.incarnation, position: at as u64 };
-        GroupHeader::over(&frames, place, Lsn::ZERO).encode_into(&mut bytes[at..]);
-        bytes[at + GROUP_HEADER_BYTES..][..frames.len()].copy_from_slice(&frames);
-        at = (at + GROUP_HEADER_BYTES + frames.len()).next_multiple_of(BLOCK_BYTES);
-    }
-    (bytes, header)
-}
-
 fn walk(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("frame/walk");
     for size in SIZES {
-        let (bytes, header) = segment(size);
+        let (bytes, header) = filled(SEGMENT_BYTES, size);
         let end = scan_tail(&bytes, &header, Lsn::ZERO).end as usize;
         group.throughput(Throughput::Bytes(end as u64));
         group.bench_function(BenchmarkId::new("verified", size), |bench| {
@@ -78,7 +47,7 @@ fn walk(criterion: &mut Criterion) {
             });
         });
     }
-    let (bytes, header) = segment(256);
+    let (bytes, header) = filled(SEGMENT_BYTES, 256);
     group.throughput(Throughput::Bytes(SEGMENT_BYTES));
     group.bench_function("scan_tail/256", |bench| {
         bench.iter(|| scan_tail(&bytes, &header, Lsn::ZERO).last_lsn)

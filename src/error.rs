@@ -152,7 +152,8 @@ pub enum Error {
     },
     /// There is no repair to undo.
     NothingToUndo,
-    /// The log was changed after the repair, so undoing it would lose that. Nothing was changed.
+    /// A file is not what the repair has made or put aside: undoing it would lose that, or finishing it would build on
+    /// it. Nothing was changed.
     ChangedSince {
         /// A file that is not what the repair has left.
         file: Arc<str>,
@@ -203,7 +204,7 @@ impl Error {
             }
             Error::NothingToUndo => f.write_str("there is no repair to undo"),
             Error::ChangedSince { file } => {
-                write!(f, "{file} was changed after the repair; undoing it would lose that")
+                write!(f, "{file} was changed after the repair: it is not what the repair's journal says")
             }
             _ => unreachable!("the other errors have their texts in `fmt`"),
         }

@@ -73,6 +73,24 @@ pub struct LaterGroups {
     pub durable_through: Lsn,
 }
 
+impl LaterGroups {
+    /// Takes note of one more, in the order in which they stand.
+    pub(crate) fn note(later: &mut Option<LaterGroups>, header: &GroupHeader) {
+        let later = later.get_or_insert(LaterGroups {
+            groups: 0,
+            position: header.place.position,
+            first_lsn: header.first_lsn,
+            last_lsn: Lsn::ZERO,
+            end: 0,
+            durable_through: Lsn::ZERO,
+        });
+        later.groups += 1;
+        later.last_lsn = later.last_lsn.max(header.last_lsn());
+        later.end = later.end.max(header.end());
+        later.durable_through = later.durable_through.max(header.durable_through);
+    }
+}
+
 /// The bytes from the end to the first later group, or to the end of the data.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Unfilled {
@@ -353,17 +371,6 @@ impl Remains {
         if header.first_lsn <= next {
             return;
         }
-        let later = self.later.get_or_insert(LaterGroups {
-            groups: 0,
-            position: header.place.position,
-            first_lsn: header.first_lsn,
-            last_lsn: Lsn::ZERO,
-            end: 0,
-            durable_through: Lsn::ZERO,
-        });
-        later.groups += 1;
-        later.last_lsn = later.last_lsn.max(header.last_lsn());
-        later.end = later.end.max(header.end());
-        later.durable_through = later.durable_through.max(header.durable_through);
+        LaterGroups::note(&mut self.later, header);
     }
 }

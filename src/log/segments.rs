@@ -269,13 +269,22 @@ impl Segments {
         trimmed()?;
         let missing =
             || Error::Hole { file: crate::segment::segment_name(lsn).into(), first: lsn, last: lsn };
-        let viewed = self.find(lsn).ok_or_else(missing).and_then(|segment| {
-            let mut view = segment.view(&self.cache, self.verify_reads)?;
-            view.seek(lsn)?;
-            Ok(view)
-        });
-        // The segment may have gone meanwhile, or its file.
-        viewed.or_else(|error| trimmed().and(Err(error)))
+        loop {
+            let segment = self.find(lsn).ok_or_else(missing);
+            let viewed = segment.as_ref().map_err(Error::clone).and_then(|segment| {
+                let mut view = segment.view(&self.cache, self.verify_reads)?;
+                view.seek(lsn)?;
+                Ok(view)
+            });
+            // The segment may have gone meanwhile, or its file.
+            let Err(error) = viewed else { return viewed };
+            trimmed()?;
+            // A truncation has put what it kept in the segment's place, and its file under the name: the record is there.
+            // Whoever is gone is not found again, so this ends.
+            if !segment.is_ok_and(|segment| segment.is_gone()) {
+                return Err(error);
+            }
+        }
     }
 
     /// The record `lsn`; `None` if an epoch starts there.

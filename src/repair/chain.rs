@@ -181,6 +181,9 @@ impl Builder {
     }
 
     fn note(&mut self, found: Arc<Found>) {
+        if let Some(other) = found.other_id(self.log_id) {
+            return self.set_aside(&found, FileRole::Foreign(other));
+        }
         let (header, is_rebuilt) = match (&found.head, found.named) {
             (Head::Sound(header), _) => (*header, false),
             (Head::Bad(bad), Named::Segment(first)) => match &bad.corrected {
@@ -374,7 +377,13 @@ fn connect(link: &mut Link, next: &mut Link) -> Option<Stretch> {
     if !link.is_followed_by(next) {
         link.footer = sealed.filter(|footer| footer.last_lsn <= before);
         link.last = link.footer.map(|footer| footer.last_lsn);
-        return link.last.and_then(|last| missing(last.next(), before));
+        return match link.last {
+            // Of two histories: no record is missing, and a segment is.
+            Some(last) if last == before => {
+                Some(next.stretch(StretchKind::Rot, 0..HEADER_BLOCK_BYTES as u64, Cause::Chain))
+            }
+            last => last.and_then(|last| missing(last.next(), before)),
+        };
     }
     link.last = Some(before);
     if next.knows_previous {

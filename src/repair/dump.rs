@@ -180,6 +180,7 @@ impl Dump {
             last: Some(*last_lsn),
             durable: *last_lsn,
             next_digest: None,
+            knows_start: true,
         };
         Ok(examine(&question, &|_| ControlFlow::Continue(()))?.runs)
     }

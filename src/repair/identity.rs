@@ -58,7 +58,8 @@ pub(super) fn rebuild(found: &Found, around: Around<'_>) -> SegmentHeader {
     let epoch = own.and_then(|group| group.epoch);
     let life = found.life.map(|life| life.incarnation);
     let neighbour = before.or(after).map_or(SEGMENT_BYTES_MIN, |link| link.header.segment_bytes);
-    let segment_bytes = if is_possible(found.bytes) { found.bytes } else { neighbour };
+    let segment_bytes =
+        if is_possible(found.bytes) { found.bytes } else { neighbour.max(cut_from(found.bytes)) };
     SegmentHeader {
         log_id,
         incarnation: own.map(|group| group.header.place.incarnation).or(life).unwrap_or_default(),
@@ -97,6 +98,13 @@ fn group_at(file: &dyn File, header: &SegmentHeader, position: u64) -> Option<Gr
 
 fn first_epoch(found: &Found) -> Epoch {
     found.first.and_then(|first| first.epoch).unwrap_or_default()
+}
+
+/// The least that a segment can have been long whose file was cut to `bytes`: all that is left may be data.
+fn cut_from(bytes: u64) -> u64 {
+    let data = bytes.min(SEGMENT_BYTES_MAX / 2).next_multiple_of(BLOCK_BYTES as u64);
+    let with_footer = data + footer_bytes_for(data);
+    data + footer_bytes_for(with_footer)
 }
 
 /// Whether a segment can have this length.

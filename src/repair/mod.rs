@@ -28,7 +28,10 @@ mod watch;
 
 pub use crate::segment::{Cause, Correction, Run, Stretch, StretchKind};
 pub use dump::{Dump, Dumped};
-pub use mend::{Repaired, Undone, repair, undo};
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub use mend::check_journal;
+pub use mend::{Repaired, Undone, Unread, repair, undo};
 pub use plan::{Plan, Step, plan};
 pub use report::{FileRole, Opening, Report, SegmentReport, SlotReport, Stray, SuperblockReport};
 pub use salvage::{Salvaged, salvage};

@@ -66,9 +66,9 @@ fn judge(survey: &Survey, scans: &dyn Scans) -> Result<()> {
         if let Some(error) = &found.unreadable {
             return Err(error.clone());
         }
-        if let Some(header) = found.header().filter(|header| header.log_id != superblock.log_id) {
-            let (expected, found_id) = (superblock.log_id, header.log_id);
-            return Err(Error::ForeignFile { file: found.name.clone(), expected, found: found_id });
+        if let Some(other) = found.other_id(superblock.log_id) {
+            let (file, expected) = (found.name.clone(), superblock.log_id);
+            return Err(Error::ForeignFile { file, expected, found: other });
         }
     }
     let (first_lsn, durable) = (superblock.first_lsn, survey.slots.durable());

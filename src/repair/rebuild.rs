@@ -212,6 +212,7 @@ impl Recipe {
             last: footer.as_ref().map(|footer| footer.last_lsn),
             durable: last,
             next_digest: None,
+            knows_start: true,
         };
         let failed = RefCell::new(None);
         let examined = examine(&question, &|bytes| match progress(bytes) {
@@ -226,6 +227,9 @@ impl Recipe {
         }
         let examined = examined?;
         let is_damage = |stretch: &Stretch| matches!(stretch.kind, StretchKind::Rot | StretchKind::Hole);
+        if !self.gives_up().all(|lost| is_covered(&examined.gaps, lost)) {
+            return Err(not_repairable());
+        }
         let is_as_planned = self.manner == Manner::Verbatim
             || footer.is_some() == matches!(self.ending, Ending::Sealed { .. });
         match is_as_planned && examined.last_lsn == last && !examined.stretches.iter().any(is_damage) {
@@ -261,6 +265,19 @@ impl Recipe {
             Piece::Lost { lsns, .. } => Some(*lsns),
         })
     }
+}
+
+/// Whether these gaps, rising, say of all records of a range that they are lost.
+fn is_covered(gaps: &[LsnRange], lost: LsnRange) -> bool {
+    let from = gaps.partition_point(|gap| gap.last < lost.first);
+    let mut next = lost.first;
+    for gap in gaps[from..].iter().take_while(|gap| gap.first <= lost.last) {
+        if gap.first > next {
+            return false;
+        }
+        next = gap.last.next();
+    }
+    next > lost.last
 }
 
 /// Copies the frames of a run.

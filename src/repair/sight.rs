@@ -196,7 +196,7 @@ impl Reader<'_> {
     /// Reads a segment of which nobody knows how the one before ends, so that no digest over it can be compared.
     pub(super) fn see_alone(&self, link: &Link) -> Result<Arc<Seen>> {
         let upto = link.last.map_or(Upto::Durable(link.durable), Upto::Last);
-        self.examine(&link.found, (&link.header, upto), None).map(Arc::new)
+        self.examine(&link.found, (&link.header, upto), Some((link, false))).map(Arc::new)
     }
 
     /// How the segment before has to have ended, by the end of this one.
@@ -216,14 +216,14 @@ impl Reader<'_> {
 
     fn ask(&self, link: &Link) -> Result<Seen> {
         let upto = link.last.map_or(Upto::Durable(link.durable), Upto::Last);
-        self.examine(&link.found, (&link.header, upto), Some(link))
+        self.examine(&link.found, (&link.header, upto), Some((link, true)))
     }
 
     fn examine(
         &self,
         found: &Found,
         (header, upto): (&SegmentHeader, Upto),
-        link: Option<&Link>,
+        link: Option<(&Link, bool)>,
     ) -> Result<Seen> {
         let file = self.open(found, header)?;
         let (last, durable) = match upto {
@@ -234,10 +234,11 @@ impl Reader<'_> {
             file: &*file,
             name: &found.name,
             header,
-            footer: link.and_then(|link| link.footer.as_ref()),
+            footer: link.and_then(|(link, _)| link.footer.as_ref()),
             last,
             durable,
-            next_digest: link.and_then(|link| link.next_digest),
+            next_digest: link.and_then(|(link, _)| link.next_digest),
+            knows_start: link.is_none_or(|(_, knows_start)| knows_start),
         };
         let untold = Cell::new(0);
         let seen = examine(&question, &|bytes| {

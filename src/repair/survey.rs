@@ -11,7 +11,7 @@ use crate::format::{
     self, BadBlock, FOOTER_BLOCK_BYTES, FRAME_HEADER_BYTES, Footer, Frame, FrameHeader, GROUP_HEADER_BYTES,
     GroupHeader, HEADER_BLOCK_BYTES, SegmentHeader,
 };
-use crate::segment::{Cause, Correction, FileName, Life, UNFINISHED, find_life};
+use crate::segment::{Cause, Correction, FileName, Life, UNFINISHED, find_life, is_of_one_life};
 use crate::types::{Epoch, LogId, Lsn};
 
 /// The largest frame that is read to learn the epoch of a segment.
@@ -44,6 +44,8 @@ pub(super) struct Found {
     pub(super) first: Option<FirstGroup>,
     /// What other groups tell of a file that is named as a segment, if nothing else does.
     pub(super) life: Option<Life>,
+    /// The log that the footer of a file without a header names, if the groups do not contradict it.
+    pub(super) id_by_footer: Option<LogId>,
     /// Why something of that could not be read.
     pub(super) unreadable: Option<Error>,
 }
@@ -174,8 +176,13 @@ impl Found {
         let trailer = blocks.trailer(end)?;
         let first = blocks.first(matches!(head, Head::Bad(_)));
         let unreadable = blocks.unreadable;
+        let (life, id_by_footer) = (None, None);
         let mut found =
-            Found { name: name.into(), named, bytes, head, trailer, first, life: None, unreadable };
+            Found { name: name.into(), named, bytes, head, trailer, first, life, id_by_footer, unreadable };
+        if let (Head::Bad(_), Trailer::Sound(footer)) = (&found.head, &found.trailer) {
+            let first = found.first.as_ref().map(|group| &group.header);
+            found.id_by_footer = is_of_one_life(&*file, footer, first).then_some(footer.log_id);
+        }
         if let (Named::Segment(first), Head::Bad(_), None) = (named, &found.head, &found.first) {
             found.life = find_life(&*file, first);
         }
@@ -216,6 +223,12 @@ impl Found {
     /// Whether it is named as the segment that begins with `first`.
     pub(super) fn is_named_for(&self, first: Lsn) -> bool {
         self.named == Named::Segment(first)
+    }
+
+    /// The log that the file belongs to, if that is another one.
+    pub(super) fn other_id(&self, log_id: LogId) -> Option<LogId> {
+        let own = self.header().map(|header| header.log_id).or(self.id_by_footer);
+        own.filter(|own| *own != log_id)
     }
 
     /// The log that the file names.

@@ -196,13 +196,15 @@ impl Look<'_> {
             }
             let is_before = |before: &usize| chain.links[*before].is_followed_by(&chain.links[index]);
             let before = index.checked_sub(1).filter(is_before);
-            let sight = before.and_then(|before| seen[before].as_ref()).filter(|sight| sight.is_sound());
+            // Of one that was read alone the digest is not known.
+            let sighted = before.filter(|before| chain.links[*before].knows_previous);
+            let sight = sighted.and_then(|before| seen[before].as_ref()).filter(|sight| sight.is_sound());
             let footer = before.and_then(|before| chain.links[before].footer);
             let digest = sight.map(|sight| sight.digest).or(footer.map(|footer| footer.digest));
             let link = &mut chain.links[index];
             seen[index] = Some(match digest {
                 Some(digest) => {
-                    link.header.previous_digest = digest;
+                    (link.header.previous_digest, link.knows_previous) = (digest, true);
                     self.reader.see(link)?
                 }
                 None => {

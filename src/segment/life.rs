@@ -1,8 +1,10 @@
-//! Which life a file is in whose header and first group are damaged: its other groups tell.
+//! Which life a file is in whose header is damaged, and its first group maybe too: its other groups tell, and its
+//! footer.
 
 use crate::disk::File;
 use crate::format::{
-    BLOCK_BYTES, FRAME_ALIGN, GROUP_HEADER_BYTES, GroupHeader, HEADER_BLOCK_BYTES, Incarnation, all_zero,
+    BLOCK_BYTES, FRAME_ALIGN, Footer, GROUP_HEADER_BYTES, GroupHeader, HEADER_BLOCK_BYTES, Incarnation,
+    all_zero,
 };
 use crate::types::Lsn;
 
@@ -47,4 +49,15 @@ pub(crate) fn find_life(file: &dyn File, first: Lsn) -> Option<Life> {
         }
         start += WINDOW_BYTES as u64;
     }
+}
+
+/// Whether a file without a header, which has this footer and begins with this group, is all of the same life: then
+/// it is a segment of the log that the footer names, whatever the file is called. Where no group is left, nothing
+/// says otherwise.
+pub(crate) fn is_of_one_life(file: &dyn File, footer: &Footer, first: Option<&GroupHeader>) -> bool {
+    let own = match first {
+        Some(group) => Some(group.place.incarnation),
+        None => find_life(file, Lsn::ZERO).map(|life| life.incarnation),
+    };
+    own.is_none_or(|own| own == footer.incarnation)
 }

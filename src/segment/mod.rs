@@ -19,7 +19,7 @@ pub use examine::memory as examination;
 pub use examine::{Cause, Correction, Run, Stretch, StretchKind};
 pub(crate) use examine::{Examined, Question, examine};
 pub(crate) use extent::{Extent, Noted};
-pub(crate) use life::{Life, find_life};
+pub(crate) use life::{Life, find_life, is_of_one_life};
 pub(crate) use name::{
     FileName, INCOMPLETE, LOCK, PENDING, QUARANTINE, SUPERBLOCK, UNFINISHED, is_stamp, segment_name,
     spare_name,

@@ -107,7 +107,7 @@ impl Suspect<'_> {
         };
         let last = footer.map(|footer| footer.last_lsn).or(last);
         let durable = last.unwrap_or(header.first_lsn.prev());
-        let question = Question { file, name, header, footer, last, durable, next_digest };
+        let question = Question { file, name, header, footer, last, durable, next_digest, knows_start: true };
         let found = examine(&question, progress)?.stretches;
         let is_damage = |stretch: &Stretch| matches!(stretch.kind, StretchKind::Rot | StretchKind::Hole);
         damage.extend(found.into_iter().filter(is_damage));

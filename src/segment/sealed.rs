@@ -201,33 +201,30 @@ impl Sealed {
     /// the operating system says.
     pub(crate) fn open_locked(&self, disk: &dyn Disk) -> Result<Arc<dyn File>> {
         let name = self.name();
-        let io = |doing| {
-            let name = &name;
-            move |source| Error::io(doing, name, source)
-        };
-        let file = self.open_file(disk, &name)?;
-        if file.try_lock(false).map_err(io("lock"))? {
-            // After the lock: from here on the file stays what it is.
-            let mut block = vec![0; HEADER_BLOCK_BYTES];
-            file.read_at(&mut block, 0).map_err(io("read"))?;
-            if SegmentHeader::decode(&block).ok() == Some(self.header) {
+        let mut found_other = false;
+        // It may have got its own name since it was noted under another one; and that one may already be given to what
+        // a later truncation keeps of it.
+        for name in self.unsealed.iter().map(|unsealed| &*unsealed.name).chain([&*name]) {
+            let file = match disk.open(name, Access::Read) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(|source| Error::io("open", name, source))?,
+            };
+            if self.is_locked(&*file).map_err(|(doing, source)| Error::io(doing, name, source))? {
                 return Ok(file);
             }
+            found_other = true;
         }
-        Err(self.rot(0..HEADER_BLOCK_BYTES as u64))
+        Err(if found_other { self.rot(0..HEADER_BLOCK_BYTES as u64) } else { self.hole() })
     }
 
-    fn open_file(&self, disk: &dyn Disk, name: &str) -> Result<Arc<dyn File>> {
-        let other = self.unsealed.as_ref().map_or(name, |unsealed| &unsealed.name);
-        // A log that is only read may find that the writer has renamed the file meanwhile.
-        let opened = match disk.open(other, Access::Read) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => disk.open(name, Access::Read),
-            opened => opened,
-        };
-        opened.map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => self.hole(),
-            _ => Error::io("open", name, source),
-        })
+    /// Takes the lock of readers; whether the file is this segment, which it stays from then on.
+    fn is_locked(&self, file: &dyn File) -> std::result::Result<bool, (&'static str, io::Error)> {
+        if !file.try_lock(false).map_err(|source| ("lock", source))? {
+            return Ok(false);
+        }
+        let mut block = vec![0; HEADER_BLOCK_BYTES];
+        file.read_at(&mut block, 0).map_err(|source| ("read", source))?;
+        Ok(SegmentHeader::decode(&block).ok() == Some(self.header))
     }
 
     /// The tables as the footer has them; made again from the frames where those do not check.

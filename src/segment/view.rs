@@ -93,6 +93,14 @@ impl Segment {
         }
     }
 
+    /// Whether another has taken its place in the log, or nothing.
+    pub(crate) fn is_gone(&self) -> bool {
+        match self {
+            Segment::Tail(_) => false,
+            Segment::Sealed(sealed) => sealed.is_gone(),
+        }
+    }
+
     /// Whether the other is the same segment, ends in the same place, and is no better known.
     pub(crate) fn is_same(&self, other: &Segment) -> bool {
         match (self, other) {

@@ -121,7 +121,11 @@ impl ReplicaId {
     }
 }
 
-/// The place of a segment in the order in which one log began its segments: dense, from 1, never reused.
+/// The place of a segment in its log: from 1, and one more for each that follows.
+///
+/// Dense, so that a missing segment is noticed. Hence a truncation gives the ids of the segments that it removes to
+/// those that come in their place, from 1 again if it leaves none. Each has an incarnation of its own, and that is
+/// what tells two with one id apart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct SegmentId(u64);
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use annals::disk::sim::{CrashPolicy, SimDisk};
+use annals::format::{Chosen, SegmentHeader, choose_slot};
 use annals::{Log, LogOptions, Lsn, Result};
 
 use crate::anatomy::Anatomy;
@@ -169,6 +170,70 @@ fn damage_to_a_log_that_the_engine_wrote_is_reported_as_it_was_done() {
     });
 }
 
+/// What there is to be found in a mixture of a log of now and one of then. A segment that was cut may be another life
+/// of its file by now, and the former one is a sound segment: it counts as it is, with the records of then, and what it
+/// lacks is lost.
+fn truth_of_mixture(
+    (new, new_records): (&Directory, &Records),
+    (old, old_records): (&Directory, &Records),
+    mixture: &Directory,
+) -> (Truth, Records) {
+    let header = |files: &Directory, name: &String| SegmentHeader::decode(files.bytes(name).unwrap()).ok();
+    let is_other_life = |name: &&String| {
+        let is_there = !name.starts_with("spare") && mixture.0.contains_key(*name);
+        is_there && header(mixture, name).is_some_and(|then| header(new, name) != Some(then))
+    };
+    let (mut before, mut records) = (new.clone(), new_records.clone());
+    let mut others = vec![];
+    for name in new.segments().iter().filter(is_other_life) {
+        before.0.insert(name.clone(), old.0[name].clone());
+        others.push(name.clone());
+    }
+    let anatomy = Anatomy::of(&before);
+    let mut truth = Truth { is_touched: true, ..Truth::of(&anatomy, &before, mixture) };
+    for (number, segment) in anatomy.segments.iter().enumerate() {
+        if !others.contains(&segment.name) {
+            continue;
+        }
+        // Nothing in it was changed, and how much of it counts depends on the others.
+        truth.units.remove(&segment.name);
+        truth.damaged.retain(|(name, _)| *name != segment.name);
+        let (first, last) = (segment.header.first_lsn.get(), segment.last.get());
+        records.extend((first..=last).filter_map(|lsn| Some((lsn, old_records.get(&lsn)?.clone()))));
+        let next = anatomy.segments.get(number + 1).map(|next| next.header.first_lsn.get() - 1);
+        let end = next.unwrap_or_else(|| vouched(mixture));
+        // One that ends where it has to ends otherwise than the next one says, unless that is of then too.
+        let is_of_then = anatomy.segments.get(number + 1).is_some_and(|next| {
+            old.bytes(&next.name).and_then(|bytes| SegmentHeader::decode(bytes).ok()) == Some(next.header)
+        });
+        let from = if next == Some(last) && !is_of_then { first } else { last + 1 };
+        truth.lost.extend(from.max(truth.first.unwrap_or(1))..=end);
+    }
+    truth.is_ambiguous |= has_two_histories(new, mixture);
+    (truth, records)
+}
+
+/// Whether two files claim to be the same segment, or one that was begun once would follow the newest: which of them
+/// counts, nothing but the time tells.
+fn has_two_histories(new: &Directory, mixture: &Directory) -> bool {
+    let header = |files: &Directory, name: &String| SegmentHeader::decode(files.bytes(name).unwrap()).ok();
+    let (spares, named): (Vec<_>, Vec<_>) =
+        mixture.segments().into_iter().partition(|name| name.starts_with("spare"));
+    let mut ids: Vec<_> = named.iter().filter_map(|name| Some(header(mixture, name)?.segment_id)).collect();
+    ids.sort();
+    let newest = ids.last().copied();
+    let is_of_then = |name: &&String| header(mixture, name) != header(new, name);
+    let mut begun = spares.iter().filter(is_of_then).filter_map(|name| header(mixture, name));
+    ids.windows(2).any(|pair| pair[0] == pair[1]) || begun.any(|spare| Some(spare.segment_id) > newest)
+}
+
+/// The newest record that the superblock vouches for.
+fn vouched(files: &Directory) -> u64 {
+    let Chosen { superblock, other_is_sound } = choose_slot(files.bytes(SUPERBLOCK).unwrap()).unwrap();
+    let clean = superblock.clean_tail.filter(|_| other_is_sound).map_or(0, |tail| tail.last_lsn.get());
+    superblock.durable.get().max(clean).max(superblock.first_lsn.get() - 1)
+}
+
 /// A whole directory put back is the log as it was then; a mixture of then and now is told.
 #[test]
 fn an_old_copy_is_the_old_log_and_a_mixture_is_told() {
@@ -181,10 +246,10 @@ fn an_old_copy_is_the_old_log_and_a_mixture_is_told() {
             let trial = Trial { what, files: old, records, truth: &truth };
             trial.run();
         }
-        let (Some((old, _)), Some((new, records))) = (writer.copies.first(), writer.copies.last()) else {
+        let (Some((old, old_records)), Some((new, records))) = (writer.copies.first(), writer.copies.last())
+        else {
             return;
         };
-        let anatomy = Anatomy::of(new);
         let mut segments = new.clone();
         for name in old.segments().iter().filter(|name| new.0.contains_key(*name)) {
             segments.0.insert(name.clone(), old.0[name].clone());
@@ -192,16 +257,9 @@ fn an_old_copy_is_the_old_log_and_a_mixture_is_told() {
         let mut superblock = new.clone();
         superblock.0.insert(SUPERBLOCK.to_owned(), old.0[SUPERBLOCK].clone());
         for (mixture, how) in [(segments, "old segments"), (superblock, "an old superblock")] {
-            let mut truth = Truth::of(&anatomy, new, &mixture);
-            // A segment that was cut is another life of its file now. Where the former one is the newest of a log, nothing
-            // but the time tells which of them counts.
-            let header =
-                |files: &Directory, name: &String| files.0[name][..4096.min(files.0[name].len())].to_vec();
-            let is_other_life =
-                |name: &&String| mixture.0.contains_key(*name) && header(&mixture, name) != header(new, name);
-            truth.is_ambiguous |= new.segments().iter().filter(is_other_life).count() > 0;
+            let (truth, records) = truth_of_mixture((new, records), (old, old_records), &mixture);
             let what = format!("log {seed} of the engine, with {how}");
-            Trial { what, files: &mixture, records, truth: &truth }.run();
+            Trial { what, files: &mixture, records: &records, truth: &truth }.run();
         }
     });
 }

@@ -17,6 +17,8 @@ mod harm;
 mod media;
 #[path = "../support/seeds.rs"]
 mod seeds;
+#[path = "../support/small.rs"]
+mod small;
 mod trial;
 mod truth;
 mod verdicts;

@@ -9,9 +9,10 @@ use annals::format::all_zero;
 use annals::repair::{
     Dump, Dumped, Opening, Plan, Report, Silent, Stretch, StretchKind, plan, repair, salvage, undo, verify,
 };
-use annals::{Error, Log, LogOptions, Lsn, LsnRange, WriteMethod, ZeroFill};
+use annals::{Error, Log, LogOptions, Lsn, LsnRange, WriteMethod};
 
 use crate::directory::{Directory, SUPERBLOCK};
+use crate::small;
 use crate::truth::{Truth, numbers};
 
 /// What was written, by LSN; nothing for the start of an epoch.
@@ -28,13 +29,7 @@ pub(crate) struct Trial<'a> {
 
 /// How the log is opened by the engine.
 pub(crate) fn options() -> LogOptions {
-    LogOptions::new("simulated")
-        .segment_bytes(64 << 10)
-        .group_bytes(4 << 10)
-        .in_flight_bytes_max(64 << 10)
-        .depth(1)
-        .write_method(WriteMethod::Buffered)
-        .zero_fill(ZeroFill::Never)
+    small::options().write_method(WriteMethod::Buffered)
 }
 
 pub(crate) fn open(disk: &SimDisk) -> annals::Result<Log> {

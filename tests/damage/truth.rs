@@ -8,9 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use annals::LogId;
 use annals::format::{
-    Chosen, Footer, FooterKind, GroupHeader, SLOT_BYTES, SUPERBLOCK_BYTES, SegmentHeader, Superblock,
-    all_zero, block_up, choose_slot, correct_slot,
+    Chosen, FOOTER_BLOCK_BYTES, Footer, FooterKind, GroupHeader, SLOT_BYTES, SUPERBLOCK_BYTES, SegmentHeader,
+    Superblock, all_zero, block_up, choose_slot, correct_slot,
 };
 
 use crate::anatomy::{Anatomy, Group, Segment};
@@ -152,6 +153,7 @@ impl Judge<'_> {
         let is_odd = |name: String| match SegmentHeader::decode(self.after.bytes(&name).unwrap()) {
             // One of them is foreign: without a superblock, which?
             Ok(header) => header.log_id != log_id && self.chosen.is_none(),
+            Err(_) if is_foreign(self.after.bytes(&name).unwrap(), log_id) => self.chosen.is_none(),
             // By its name, a segment was begun there.
             Err(_) => !name.starts_with("spare") && !is_known(&name),
         };
@@ -323,7 +325,7 @@ impl Judge<'_> {
     fn states(&self, number: usize) -> Vec<(u64, State)> {
         let segment = &self.anatomy.segments[number];
         let mut states = vec![];
-        for group in &segment.groups {
+        for (place, group) in segment.groups.iter().enumerate() {
             let Some(name) = &self.places[number] else {
                 let state = if self.is_hidden(number) { State::Doubtful } else { State::Gone };
                 states.extend((group.first()..=group.last()).map(|lsn| (lsn, state)));
@@ -332,7 +334,8 @@ impl Judge<'_> {
             let is_double = copies(segment, self.after).len() > 1 && *name != segment.name;
             let mut doubt = is_double
                 || self.is_changed(name, number, group.head())
-                || self.is_hard_to_find(name, number);
+                || self.is_hard_to_find(name, number)
+                || self.is_between_lost(name, number, place);
             for (index, frame) in group.frames.iter().enumerate() {
                 let is_gone = self.is_changed(name, number, frame.bytes.clone());
                 let state = match (is_gone, doubt) {
@@ -364,6 +367,15 @@ impl Judge<'_> {
         let bare = self.after.segments().into_iter();
         let mut bare = bare.filter(|name| SegmentHeader::decode(self.after.bytes(name).unwrap()).is_err());
         bare.any(|name| holds(&name))
+    }
+
+    /// Whether the headers of the groups on both sides of this one are gone: then nothing says that it is not in the
+    /// payload of the one before.
+    fn is_between_lost(&self, name: &str, number: usize, place: usize) -> bool {
+        let groups = &self.anatomy.segments[number].groups;
+        let is_lost = |group: &Group| self.is_changed(name, number, group.head());
+        let before = place.checked_sub(1).and_then(|before| groups.get(before));
+        before.is_some_and(is_lost) && groups.get(place + 1).is_some_and(is_lost)
     }
 
     /// A segment whose header is gone, and with it something that the header could be made again from.
@@ -451,19 +463,24 @@ impl Judge<'_> {
     /// Where the next group begins whose header is as it was, also one that does not count; or the data ends.
     fn next_standing(&self, number: usize, place: usize) -> u64 {
         let segment = &self.anatomy.segments[number];
-        let later = segment.groups[place + 1..].iter().map(|group| &group.header).chain(&segment.later);
+        let later = segment.groups.iter().enumerate().skip(place + 1);
+        let later = later.filter(|(at, _)| !self.is_between_lost(&segment.name, number, *at));
+        let later = later.map(|(_, group)| &group.header).chain(&segment.later);
         let standing = later.filter(|header| !self.is_changed(&segment.name, number, head_of(header)));
         let next = standing.map(|header| header.place.position).min();
         next.unwrap_or(segment.header.data_end())
     }
 
-    /// Whether there has to be a footer: a trailer that is zeros, or not there at all, was never written.
+    /// Whether there has to be a footer: a trailer that is zeros, or not there at all, or of a former life of the
+    /// file, was never written.
     fn is_footer_expected(&self, number: usize) -> bool {
         let segment = &self.anatomy.segments[number];
-        let clean = self.chosen.as_ref().is_some_and(|chosen| chosen.superblock.clean_tail.is_some());
+        let newest = self.chosen.as_ref().filter(|chosen| chosen.other_is_sound);
+        let clean = newest.is_some_and(|chosen| chosen.superblock.clean_tail.is_some());
         let trailer = index(segment.trailer().start)..index(segment.trailer().end);
         let bytes = self.after.bytes(&segment.name).and_then(|bytes| bytes.get(trailer));
-        bytes.is_some_and(|bytes| !all_zero(bytes))
+        let is_former = |bytes| Footer::decode(bytes).is_ok_and(|footer| !footer.is_of(&segment.header));
+        bytes.is_some_and(|bytes| !all_zero(bytes) && !is_former(bytes))
             && segment.footer.is_some_and(|footer| footer.kind == FooterKind::Sealed || clean)
     }
 
@@ -506,13 +523,20 @@ fn corrected(before: &[u8], after: &[u8]) -> Vec<u8> {
 /// Where a segment is: under its own name, unless another segment is there, or else wherever its header says so.
 fn place(segment: &Segment, files: &Directory) -> Option<String> {
     let header = |name: &str| files.bytes(name).and_then(|bytes| SegmentHeader::decode(bytes).ok());
-    // Without a header, a name has to do; but a spare's says nothing.
-    let is_named = !segment.name.starts_with("spare") && files.0.contains_key(&segment.name);
+    // Without a header, a name has to do, unless the footer says otherwise; but a spare's says nothing.
+    let own = files.bytes(&segment.name).filter(|bytes| !is_foreign(bytes, segment.header.log_id));
+    let is_named = !segment.name.starts_with("spare") && own.is_some();
     let copies = copies(segment, files);
     if copies.contains(&segment.name) || is_named && copies.is_empty() && header(&segment.name).is_none() {
         return Some(segment.name.clone());
     }
     copies.into_iter().next()
+}
+
+/// Whether the footer of a file names another log.
+fn is_foreign(bytes: &[u8], log_id: LogId) -> bool {
+    let trailer = bytes.len().checked_sub(FOOTER_BLOCK_BYTES).and_then(|at| bytes.get(at..));
+    trailer.and_then(|trailer| Footer::decode(trailer).ok()).is_some_and(|footer| footer.log_id != log_id)
 }
 
 /// The files whose header is that of a segment.

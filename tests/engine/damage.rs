@@ -9,24 +9,16 @@ use std::sync::Arc;
 
 use annals::disk::Disk;
 use annals::disk::sim::{CrashPolicy, SimDisk, SimSnapshot};
-use annals::{Durability, Error, LogOptions, Result, ZeroFill};
+use annals::{Durability, Error, Result};
 
 use crate::support::author::Author;
 use crate::support::ledger::{Ledger, Shown};
 use crate::support::script::{Told, open};
 use crate::support::seeds::{Cases, Chance};
+use crate::support::small::options;
 
 const SUPERBLOCK: &str = "superblock";
 const SLOT_BYTES: u64 = 64 << 10;
-
-fn options() -> LogOptions {
-    LogOptions::new("simulated")
-        .segment_bytes(64 << 10)
-        .group_bytes(4 << 10)
-        .in_flight_bytes_max(64 << 10)
-        .depth(1)
-        .zero_fill(ZeroFill::Never)
-}
 
 /// A log with something of everything, and what it shows.
 struct Stored {

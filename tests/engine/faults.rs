@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use annals::disk::sim::{CrashPolicy, Fail, Fault, Operation, SimDisk};
 use annals::{Durability, Error, Log, LogOptions, Lsn, WriteMethod};
 
+use crate::support::PATIENCE;
 use crate::support::author::Author;
 use crate::support::ledger::{Ledger, Shown};
 use crate::support::script::{Told, open, options, play};
@@ -109,7 +110,7 @@ fn a_sync_that_fails_once_and_then_succeeds_poisons_the_log_for_everybody() {
         disk.fail(Fail::nth(Operation::Sync, 1, Fault::LoseChanges).on("00000000000000000001.seg"));
         let _stalled = Stalled::new(&disk);
         let tickets: Vec<_> = (0..8).map(|_| author.log.append(b"doomed").unwrap()).collect();
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         thread::scope(|scope| {
             let wait = |ticket: annals::Ticket| match ticket.lsn().get() % 2 {
                 0 => ticket.wait(),

@@ -6,19 +6,11 @@ use std::sync::Arc;
 use annals::disk::Disk;
 use annals::disk::sim::{CrashPolicy, SimDisk};
 use annals::format::{Footer, SegmentHeader};
-use annals::{Cursor, Error, Log, LogOptions, Lsn, ReadOnlyLog, Result, ZeroFill};
+use annals::{Cursor, Error, Log, Lsn, ReadOnlyLog, Result};
 
 use crate::support::mender::give_up;
 use crate::support::seeds::{Cases, Chance};
-
-fn options() -> LogOptions {
-    LogOptions::new("simulated")
-        .segment_bytes(64 << 10)
-        .group_bytes(4 << 10)
-        .in_flight_bytes_max(64 << 10)
-        .depth(1)
-        .zero_fill(ZeroFill::Never)
-}
+use crate::support::small::options;
 
 fn open(disk: &SimDisk) -> Log {
     options().open_with(Arc::new(disk.clone())).unwrap()

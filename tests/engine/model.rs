@@ -7,6 +7,7 @@ use annals::disk::Disk;
 use annals::disk::sim::{CrashPolicy, SimDisk};
 use annals::{Cursor, Durability, Error, Log, LogOptions, Lsn, TailCursor, WriteMethod, ZeroFill};
 
+use crate::support::PATIENCE;
 use crate::support::author::Author;
 use crate::support::ledger::{Ledger, Shown};
 use crate::support::seeds::{Cases, Chance};
@@ -191,7 +192,7 @@ impl Model {
         let tail = self.tail.get_or_insert_with(|| log.tail(from).unwrap());
         let next = tail.next_lsn().get();
         // A record that is there or on its way is waited for; where none is, no time is lost.
-        let patience = if next <= ledger.last() { Duration::from_secs(60) } else { Duration::ZERO };
+        let patience = if next <= ledger.last() { PATIENCE } else { Duration::ZERO };
         match tail.next_until(Instant::now() + patience) {
             Ok(Some(record)) => assert_eq!((record.lsn().get(), Some(&*record)), (next, ledger.bytes(next))),
             Ok(None) => assert!(next > ledger.last(), "record {next} was waited for in vain"),

@@ -8,15 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use annals::disk::sim::SimDisk;
 use annals::{Durability, Error, Log, LogOptions, Lsn, Record, WriteMethod};
 
+use crate::support::PATIENCE;
 use crate::support::seeds::{Cases, Chance};
-
-/// Only ends a hang.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn options(directory: &tempfile::TempDir, seed: u64) -> LogOptions {
     LogOptions::new(directory.path().join("log"))

@@ -5,7 +5,8 @@
 use annals::Lsn;
 use annals::format::{BLOCK_BYTES, Incarnation, SegmentHeader, TailScan, Verdict, block_up, scan_tail};
 
-use crate::builder::{Builder, Content, Start, Written, header, index, wipe};
+use crate::builder::{Builder, Content, Start, Written, index};
+use crate::small::{header, wipe};
 
 const SEEDS: u64 = 300;
 const ROUNDS: usize = 4;

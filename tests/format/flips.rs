@@ -6,7 +6,8 @@ use annals::format::{
 };
 use annals::{LogId, Lsn, WriteMethod};
 
-use crate::builder::{Builder, Content, Start, header, index};
+use crate::builder::{Builder, Content, Start, index};
+use crate::small::header;
 
 /// Calls `seen` with each bit of `range` flipped in turn.
 fn each_flip(bytes: &mut [u8], range: std::ops::Range<usize>, mut seen: impl FnMut(&[u8]) -> bool) {

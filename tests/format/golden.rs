@@ -11,7 +11,8 @@ use annals::format::{
 };
 use annals::{Epoch, LogId, Lsn, ReplicaId, SegmentId, WriteMethod};
 
-use crate::builder::{Builder, Content, Start, header, index};
+use crate::builder::{Builder, Content, Start, index};
+use crate::small::header;
 
 /// The contents of the golden file, after making sure that `built` still is what it pins.
 fn golden(name: &str, built: &[u8]) -> Vec<u8> {

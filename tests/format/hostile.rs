@@ -9,7 +9,8 @@ use annals::{Epoch, LogId, Lsn, SegmentId, WriteMethod};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::builder::{Builder, Start, header, index};
+use crate::builder::{Builder, Start, index};
+use crate::small::header;
 
 const LONGEST: FrameHeader = FrameHeader {
     checksum: 0,

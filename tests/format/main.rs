@@ -9,5 +9,6 @@ mod flips;
 mod golden;
 mod hostile;
 mod roundtrip;
+mod small;
 mod tail;
 mod walk;

@@ -11,7 +11,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use crate::builder::{header, index};
+use crate::builder::index;
+use crate::small::header;
 
 fn stamps() -> impl Strategy<Value = Stamp> {
     (1..1_u64 << 60, any::<u64>())

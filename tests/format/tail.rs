@@ -6,7 +6,8 @@ use annals::format::{
 };
 use annals::{Lsn, SegmentId};
 
-use crate::builder::{Builder, Content, SMALL, Start, header, index, wipe};
+use crate::builder::{Builder, Content, Start, index};
+use crate::small::{SMALL, header, wipe};
 
 fn lsn(number: u64) -> Lsn {
     Lsn::new(number)
@@ -93,7 +94,7 @@ fn groups_in_flight_behind_a_torn_one_are_torn_with_it() {
     log.bytes[index(torn.start)..index(torn.start) + 4096].fill(0);
     let scan = scan_tail(&log.bytes, &log.header, lsn(1));
     let later = scan.later.unwrap();
-    assert_eq!((later.position, later.first_lsn, later.groups), (whole.start, whole.first, 1));
+    assert_eq!((later.position, later.first_lsn, later.groups), (whole.start, whole.last, 1));
     assert_eq!((later.end, later.last_lsn, later.durable_through), (whole.end, whole.last, lsn(1)));
     assert_eq!(scan.verdict, Verdict::Torn { bytes: scan.end..block_up(whole.end), next: lsn(2) });
 

@@ -5,7 +5,8 @@ use annals::format::{
     BLOCK_BYTES, Damage, FooterKind, FooterView, FrameKind, Frames, IndexEntry, Place, Walk, block_up,
 };
 
-use crate::builder::{Builder, Content, Start, header, index};
+use crate::builder::{Builder, Content, Start, index};
+use crate::small::header;
 
 /// Many groups, packed and fresh, over several strides of the index.
 fn long_log() -> (Builder, Vec<Vec<u8>>) {

@@ -211,3 +211,44 @@ fn a_repair_is_not_finished_without_its_new_files_and_can_be_undone() {
     }
     assert!(tried > 0);
 }
+
+/// Somebody has written into the files that wait, or cut them, while a repair was interrupted: they were put in place
+/// by their names alone.
+#[test]
+fn a_repair_is_not_finished_with_other_files_than_its_own_and_can_be_undone() {
+    let known = Known::large(true);
+    let disk = known.copy();
+    disk.overwrite(&known.segments()[1], 9000, &[0xA5; 40]);
+    let plan = repair::plan(&disk, &verify(&disk)).unwrap();
+    let before = files(&disk);
+    let mut tried = 0;
+    for n in 0.. {
+        let probe = copy(&disk);
+        probe.crash_after(n);
+        if carry_out(&probe, &plan).is_ok() {
+            break;
+        }
+        let probe = copy(&probe);
+        let names = probe.list().unwrap();
+        if !names.iter().any(|name| name.ends_with(".pending")) {
+            continue;
+        }
+        for name in names.iter().filter(|name| name.ends_with(".tmp")) {
+            for is_cut in [false, true] {
+                tried += 1;
+                let probe = copy(&probe);
+                match is_cut {
+                    true => probe.truncate_file(name, probe.contents(name).len() as u64 - 1),
+                    false => probe.flip_bit(name, 5000, 2),
+                }
+                let (changed, done) = (files(&probe), carry_out(&probe, &plan));
+                let is_told = matches!(&done, Err(Error::ChangedSince { file }) if **file == **name);
+                assert!(is_told, "finished with another {name}: {done:?}");
+                is_as(name, &probe, &changed);
+                repair::undo(&shared(&probe)).unwrap_or_else(|error| panic!("with another {name}: {error}"));
+                is_as(name, &probe, &before);
+            }
+        }
+    }
+    assert!(tried > 0);
+}

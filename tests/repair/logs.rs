@@ -4,26 +4,13 @@ use std::mem::discriminant;
 use std::sync::Arc;
 
 use annals::disk::Disk;
-use annals::disk::sim::{CrashPolicy, SimDisk};
+use annals::disk::sim::SimDisk;
 use annals::repair::{self, Cause, Opening, Report, Silent};
-use annals::{Log, LogOptions, Lsn, LsnRange, ZeroFill};
+use annals::{Log, Lsn, LsnRange};
 
-pub(crate) const SUPERBLOCK: &str = "superblock";
-pub(crate) const SLOT_BYTES: u64 = 64 << 10;
-pub(crate) const BLOCK: u64 = 4096;
-
-pub(crate) fn options() -> LogOptions {
-    LogOptions::new("simulated")
-        .segment_bytes(64 << 10)
-        .group_bytes(4 << 10)
-        .in_flight_bytes_max(64 << 10)
-        .depth(1)
-        .zero_fill(ZeroFill::Never)
-}
-
-pub(crate) fn payload(lsn: u64, bytes: usize) -> Vec<u8> {
-    (0..bytes).map(|at| (lsn as usize * 31 + at * 7) as u8).collect()
-}
+pub(crate) use crate::small::options;
+use crate::support::killed;
+pub(crate) use crate::support::{BLOCK, SLOT_BYTES, SUPERBLOCK, copy, payload, segments};
 
 pub(crate) fn append(log: &Log, count: u64, bytes: usize) {
     for _ in 0..count {
@@ -41,7 +28,7 @@ pub(crate) fn log(is_closed: bool, write: impl FnOnce(&Log)) -> SimDisk {
         log.close().unwrap();
         return disk;
     }
-    disk.crash(CrashPolicy::LOSE_ALL)
+    killed(&disk)
 }
 
 /// Some segments.
@@ -60,17 +47,6 @@ pub(crate) fn trimmed(is_closed: bool) -> SimDisk {
         append(log, 80, 3000);
         log.trim(Lsn::new(30)).unwrap();
     })
-}
-
-pub(crate) fn segments(disk: &SimDisk) -> Vec<String> {
-    let mut names = disk.list().unwrap();
-    names.retain(|name| name.ends_with(".seg") && !name.starts_with("spare"));
-    names.sort();
-    names
-}
-
-pub(crate) fn copy(disk: &SimDisk) -> SimDisk {
-    disk.crash(CrashPolicy::KEEP_ALL)
 }
 
 pub(crate) fn verified(disk: &SimDisk) -> Report {

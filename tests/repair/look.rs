@@ -140,6 +140,61 @@ fn swapped_doubled_and_foreign_segments_are_known_for_what_they_are() {
     }
 }
 
+/// A segment of another log came into the place of one of ours, and then lost its header: it was taken for ours by its
+/// name, and its records were shown.
+#[test]
+fn a_foreign_segment_without_its_header_is_known_by_its_footer() {
+    let disk = large(true);
+    let other = SimDisk::new(77);
+    let log = options().open_with(Arc::new(other.clone())).unwrap();
+    append(&log, 80, 3000);
+    log.close().unwrap();
+    let first = &segments(&disk)[0];
+    for harm in ["header", "header and first group"] {
+        let foreign = copy(&disk);
+        foreign.copy_from(&other, first, first);
+        let bytes = if harm == "header" { 40 } else { BLOCK as usize + 40 };
+        foreign.overwrite(first, 8, &vec![0xA5; bytes]);
+        let report = looked(harm, &foreign);
+        assert!(matches!(report.opening, Opening::Refuses(Error::ForeignFile { .. })), "{report:#?}");
+        let is_foreign = |stray: &repair::Stray| matches!(stray.role, FileRole::Foreign(_));
+        assert!(report.strays.iter().any(is_foreign), "{report:#?}");
+        let lost = LsnRange::new(Lsn::FIRST, report.segments[0].header.first_lsn.prev());
+        assert_eq!(report.lost, Vec::from_iter(lost));
+    }
+}
+
+/// Where nobody knows how the segment before ended, the tables of the footer were not looked at.
+#[test]
+fn tables_are_checked_also_where_the_header_is_lost_and_the_segment_before() {
+    let disk = large(true);
+    let names = segments(&disk);
+    let bytes = disk.contents(&names[1]).len() as u64;
+    disk.delete(&names[0]);
+    disk.overwrite(&names[1], 8, &[0xA5; 40]);
+    let report = looked("header", &disk);
+    let is_of_footer = |stretch: &&repair::Stretch| stretch.cause == Cause::Footer;
+    assert_eq!(report.stretches.iter().filter(is_of_footer).count(), 0, "{report:#?}");
+    disk.overwrite(&names[1], bytes - 2 * BLOCK, &[0xA5; 40]);
+    let report = looked("header and tables", &disk);
+    let of_footer = report.stretches.iter().find(is_of_footer).unwrap();
+    assert_eq!((&*of_footer.file, of_footer.lsns), (&*names[1], None));
+    let lost = LsnRange::new(Lsn::FIRST, report.segments[0].header.first_lsn.prev());
+    assert_eq!(report.lost, Vec::from_iter(lost));
+}
+
+/// The only segment was cut, and has lost its header: it was taken for the smallest that there can be, and what lay
+/// behind the end of that was not read.
+#[test]
+fn what_is_left_of_a_cut_segment_without_its_header_is_read() {
+    let disk = log(true, |log| append(log, 30, 1000));
+    let [name] = &segments(&disk)[..] else { panic!("one segment") };
+    disk.overwrite(name, 8, &[0xA5; 40]);
+    disk.truncate_file(name, 20_000);
+    let report = looked("cut", &disk);
+    assert!(report.records > 10, "{report:#?}");
+}
+
 #[test]
 fn a_file_that_is_cut_or_blanked_anywhere_is_told_as_an_open_tells_it() {
     for disk in [large(true), large(false), small(true), small(false), trimmed(false)] {

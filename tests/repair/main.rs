@@ -13,6 +13,10 @@ mod look;
 mod mend;
 mod salvage;
 mod scrub;
+mod sectors;
 #[path = "../support/seeds.rs"]
 mod seeds;
+mod sick;
+#[path = "../support/small.rs"]
+mod small;
 mod support;

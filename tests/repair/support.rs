@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::seeds::Chance;
+pub(crate) use crate::small::options;
 use annals::disk::Disk;
 use annals::disk::sim::{CrashPolicy, SimDisk};
 use annals::repair::{self, Opening, Plan, Repaired, Report, Silent, Step};
-use annals::{Error, Log, LogOptions, Lsn, LsnRange, Result, ZeroFill};
+use annals::{Error, Log, Lsn, LsnRange, Result};
 
 pub(crate) const SUPERBLOCK: &str = "superblock";
 pub(crate) const SLOT_BYTES: u64 = 64 << 10;
@@ -27,15 +28,6 @@ pub(crate) struct Known {
 /// All files of a directory but the lock.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
-pub(crate) fn options() -> LogOptions {
-    LogOptions::new("simulated")
-        .segment_bytes(64 << 10)
-        .group_bytes(4 << 10)
-        .in_flight_bytes_max(64 << 10)
-        .depth(1)
-        .zero_fill(ZeroFill::Never)
-}
-
 impl Known {
     /// A log that was written, and closed or killed.
     pub(crate) fn write(is_closed: bool, write: impl FnOnce(&Log) -> Result<()>) -> Known {
@@ -49,7 +41,7 @@ impl Known {
                 log.close().unwrap();
                 disk
             }
-            false => disk.crash(CrashPolicy::LOSE_ALL),
+            false => killed(&disk),
         };
         Known { disk: copy(&disk), records, mark, in_doubt: if is_closed { 0 } else { 3 } }
     }
@@ -104,6 +96,19 @@ impl Known {
         let receipt = log.append_durable(b"one more").unwrap();
         assert_eq!(receipt.lsn().get(), last + 1, "{what}");
         log.close().unwrap();
+    }
+}
+
+/// What a crash leaves of the log on `disk`, once housekeeping has given each segment its name: so it is the same
+/// each time, however slow the machine.
+pub(crate) fn killed(disk: &SimDisk) -> SimDisk {
+    loop {
+        let left = disk.crash(CrashPolicy::LOSE_ALL);
+        let report = repair::inspect(&left).unwrap();
+        if report.segments.iter().all(|segment| !segment.file.starts_with("spare-")) {
+            return left;
+        }
+        std::thread::yield_now();
     }
 }
 

@@ -4,6 +4,7 @@
 //! showed: open the log after the damage.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::SimDisk;
 use super::image::Image;
@@ -50,6 +51,14 @@ impl SimDisk {
     /// Writes `bytes` at `offset`.
     pub fn overwrite(&self, name: &str, offset: u64, bytes: &[u8]) {
         self.edit(name, |image| image.write(bytes, offset));
+    }
+
+    /// Lets reads of the pages that hold a byte of the range fail for good, whatever the file is called by then.
+    ///
+    /// [`contents`](Self::contents) and maps go on showing them: a read of such a page by a map would be the end of
+    /// the process.
+    pub fn lose_sectors(&self, name: &str, range: Range<u64>) {
+        self.edit(name, |image| image.break_pages(&range));
     }
 
     /// Cuts a file to `bytes`, or lets it grow by zeros.

@@ -132,7 +132,11 @@ impl Handle {
             Turn::Fault(fault) => return Err(fault.error()),
             Turn::Go | Turn::Cut => buf.len(),
         };
-        Ok(state.inode(self.inode).visible.read(&mut buf[..most], offset))
+        let image = &state.inode(self.inode).visible;
+        if !image.is_readable(&(offset..offset.saturating_add(most as u64))) {
+            return Err(Fault::Io.error());
+        }
+        Ok(image.read(&mut buf[..most], offset))
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! The contents of a simulated file at one moment, kept as sparse pages that copies share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
@@ -16,6 +16,8 @@ pub(super) struct Image {
     /// By number; a page that is absent was never written, and reads as zeros.
     pages: BTreeMap<u64, Arc<Page>>,
     pub(super) bytes: u64,
+    /// Pages that no program can read any more.
+    unreadable: BTreeSet<u64>,
 }
 
 /// One change to a file that the operating system has accepted.
@@ -65,6 +67,17 @@ impl Change {
 }
 
 impl Image {
+    /// Lets the pages that hold a byte of the range never be read again.
+    pub(super) fn break_pages(&mut self, range: &Range<u64>) {
+        self.unreadable.extend(range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES));
+    }
+
+    /// Whether all of the range can be read.
+    pub(super) fn is_readable(&self, range: &Range<u64>) -> bool {
+        let pages = range.start / PAGE_BYTES..range.end.min(self.bytes).div_ceil(PAGE_BYTES);
+        pages.is_empty() || self.unreadable.range(pages).next().is_none()
+    }
+
     pub(super) fn apply(&mut self, change: &Change) {
         match change {
             Change::Bytes { offset, bytes } => self.write(bytes, *offset),

@@ -28,6 +28,9 @@ use file::SimFile;
 use image::Change;
 use state::{Inode, NameChange, Shared, State, Target, finish};
 
+/// For what is on its way; only ends a hang.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// A simulated disk with one directory.
 #[derive(Clone)]
 pub struct SimDisk {
@@ -153,12 +156,12 @@ impl SimDisk {
     /// Waits until at least `operations` operations wait, and gives them as [`blocked`](Self::blocked) does.
     ///
     /// # Panics
-    /// After a minute, because a test should rather fail than hang.
+    /// After five minutes, because a test should rather fail than hang.
     #[must_use]
     pub fn wait_until_blocked(&self, operations: usize) -> Vec<(u64, String)> {
         let mut state = self.shared.state.lock();
         while state.blocked.len() < operations {
-            let waited = self.shared.moved.wait_for(&mut state, Duration::from_secs(60));
+            let waited = self.shared.moved.wait_for(&mut state, PATIENCE);
             assert!(!waited.timed_out(), "only {} operations are blocked", state.blocked.len());
         }
         drop(state);

@@ -267,7 +267,7 @@ fn a_tail_cursor_waits_for_the_next_durable_record() {
     assert!(tail.next_until(Instant::now() + Duration::from_millis(1)).unwrap().is_none());
     let reader = std::thread::spawn(move || {
         let ten = tail.next().unwrap().to_vec();
-        let later = Instant::now() + Duration::from_secs(60);
+        let later = Instant::now() + Duration::from_secs(300);
         (ten, tail.next_until(later).unwrap().unwrap().to_vec())
     });
     scribe.append(&[b"ten"]);

@@ -84,7 +84,8 @@ impl Found {
             Until::Durable(durable) => (None, durable),
         };
         let name = &self.name;
-        let question = Question { file, name, header, footer: None, last, durable, next_digest: None };
+        let (footer, next_digest, knows_start) = (None, None, true);
+        let question = Question { file, name, header, footer, last, durable, next_digest, knows_start };
         let found = examine(&question, &|_| ControlFlow::Continue(()))?;
         // Bytes that cannot be read now may be there the next time: nothing is concluded from that.
         let unreadable = found.stretches.iter().find(|stretch| stretch.cause == Cause::Unreadable);

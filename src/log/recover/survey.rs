@@ -9,7 +9,7 @@ use crate::format::{
     self, BadBlock, FOOTER_BLOCK_BYTES, Footer, GROUP_HEADER_BYTES, GroupHeader, HEADER_BLOCK_BYTES,
     SegmentHeader,
 };
-use crate::segment::FileName;
+use crate::segment::{FileName, is_of_one_life};
 use crate::types::{LogId, Lsn};
 
 /// The files of a log beside its superblock.
@@ -137,15 +137,21 @@ impl Found {
                 let footer = read_trailer(&*file, &name, (&header, bytes))?;
                 Content::Segment { header, footer }
             }
-            Ok(header) => {
-                return Err(Error::ForeignFile { file: name.into(), expected: log_id, found: header.log_id });
-            }
+            Ok(header) => return Err(foreign(name, (log_id, header.log_id))),
             Err(BadBlock::Newer { found }) => return Err(newer(found)),
-            Err(bad) => Content::Headless {
-                blank: bad == BadBlock::Blank,
-                stray: stray(&start[..there]),
-                footer: last_block(&*file, &name, bytes)?.filter(|footer| footer.log_id == log_id),
-            },
+            Err(bad) => {
+                let (blank, stray) = (bad == BadBlock::Blank, stray(&start[..there]));
+                let footer = last_block(&*file, &name, bytes)?;
+                let is_other = |footer: &Footer| {
+                    footer.log_id != log_id && is_of_one_life(&*file, footer, stray.as_ref())
+                };
+                match footer {
+                    Some(footer) if is_other(&footer) => return Err(foreign(name, (log_id, footer.log_id))),
+                    _ => {}
+                }
+                let footer = footer.filter(|footer| footer.log_id == log_id);
+                Content::Headless { blank, stray, footer }
+            }
         };
         Ok(Some(Found { name: name.into(), named, bytes, content }))
     }
@@ -202,6 +208,10 @@ fn last_block(file: &dyn File, name: &str, end: u64) -> Result<Option<Footer>> {
 fn stray(start: &[u8]) -> Option<GroupHeader> {
     let header = GroupHeader::decode(start.get(HEADER_BLOCK_BYTES..)?).ok()?;
     (header.place.position == HEADER_BLOCK_BYTES as u64).then_some(header)
+}
+
+fn foreign(name: String, (expected, found): (LogId, LogId)) -> Error {
+    Error::ForeignFile { file: name.into(), expected, found }
 }
 
 fn newer(found: u32) -> Error {

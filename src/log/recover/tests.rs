@@ -11,6 +11,11 @@ use crate::log::testing::{
 use crate::segment::{self, segment_name, spare_name};
 use crate::types::{LogId, Lsn, WriteMethod};
 
+mod faults;
+mod readers;
+mod spares;
+mod superblock;
+
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
 /// Three segments: 1 to 4 and 5 to 7 sealed, then 8 and 9.
@@ -283,56 +288,6 @@ fn a_segment_from_an_old_copy_of_the_log_is_refused() {
 }
 
 #[test]
-fn a_directory_with_an_old_superblock_keeps_what_the_groups_show() {
-    let mut scribe = three_segments(21);
-    let old = scribe.disk.contents("superblock");
-    scribe.append(&[b"ten"]);
-    scribe.idle();
-    scribe.disk.overwrite("superblock", 0, &old);
-    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(10)));
-}
-
-#[test]
-fn either_slot_of_the_superblock_can_be_lost_and_not_both() {
-    for slot in [0, 1] {
-        let mut scribe = three_segments(22);
-        scribe.idle();
-        scribe.disk.flip_bit("superblock", (slot * SLOT_BYTES) as u64 + 20, 1);
-        assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
-        // The open has written both.
-        scribe.disk.flip_bit("superblock", ((1 - slot) * SLOT_BYTES) as u64 + 20, 1);
-        assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
-    }
-    let scribe = three_segments(22);
-    for at in [0, SLOT_BYTES] {
-        scribe.disk.flip_bit("superblock", at as u64 + 20, 1);
-    }
-    assert!(matches!(refused(&scribe.disk), Error::SuperblockDamaged));
-    scribe.disk.overwrite("superblock", 0, &[0; SUPERBLOCK_BYTES]);
-    assert!(matches!(refused(&scribe.disk), Error::SuperblockDamaged));
-}
-
-#[test]
-fn a_log_without_its_superblock_is_neither_new_nor_opened() {
-    let scribe = three_segments(23);
-    scribe.disk.delete("superblock");
-    assert!(matches!(is_new(&scribe.disk), Err(Error::SuperblockDamaged)));
-    assert!(matches!(refused(&scribe.disk), Error::NotALog));
-}
-
-#[test]
-fn only_a_directory_without_files_is_new() {
-    let disk = SimDisk::new(24);
-    assert!(is_new(&disk).unwrap());
-    disk.create("LOCK").unwrap();
-    disk.create("superblock.tmp").unwrap();
-    assert!(is_new(&disk).unwrap(), "what a crash in creating a log leaves");
-    disk.create("notes.tmp").unwrap();
-    assert!(matches!(is_new(&disk), Err(Error::NotEmpty)));
-    assert!(matches!(behold(&disk), Err(Error::NotALog)));
-}
-
-#[test]
 fn creating_a_log_survives_a_crash_at_every_operation() {
     let create = |disk: &SimDisk| -> Result<()> {
         SuperblockFile::create(disk, Superblock::new(LogId::new(1), WriteMethod::Buffered))?;
@@ -360,82 +315,6 @@ fn creating_a_log_survives_a_crash_at_every_operation() {
         if made.is_ok() {
             return;
         }
-    }
-}
-
-#[test]
-fn a_segment_that_was_begun_in_a_spare_gets_its_name() {
-    let mut scribe = three_segments(26);
-    let before = scribe.roll(&[b"ten"]);
-    assert_eq!(&*before.name(), &*name(8));
-    let spare = scribe.tail.name();
-    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
-    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(10)));
-    let names = scribe.disk.list().unwrap();
-    assert!(names.contains(&name(10)) && !names.iter().any(|name| **name == *spare));
-}
-
-#[test]
-fn several_segments_that_were_begun_in_spares_get_their_names_and_footers() {
-    let mut scribe = three_segments(27);
-    scribe.roll(&[b"ten"]);
-    scribe.roll(&[b"eleven"]);
-    scribe.roll(&[b"twelve"]);
-    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(11)));
-    let recovered = recover(&scribe.disk, WANTED).unwrap();
-    assert_eq!(recovered.segments.sealed.len(), 5);
-    assert_eq!(Shelf::of(&scribe.disk, recovered).records().unwrap(), scribe.up_to(Lsn::new(12)));
-    scribe.disk.delete(&name(11));
-    assert_eq!(hole(&refused(&scribe.disk)), (&*name(11), 11, 11), "the one before has a footer now");
-}
-
-/// A missing segment was not noticed if the one after it had not got its name yet: it was taken for a spare, and
-/// wiped.
-#[test]
-fn a_segment_that_was_begun_in_a_spare_tells_of_a_missing_one_before_it() {
-    let mut scribe = three_segments(51);
-    scribe.roll(&[b"ten"]);
-    let disk = scribe.disk.crash(CrashPolicy::LOSE_ALL);
-    disk.delete(&name(8));
-    assert_eq!(hole(&refused(&disk)), (&*name(8), 8, 9));
-    [1, 5].into_iter().for_each(|first| disk.delete(&name(first)));
-    assert_eq!(hole(&refused(&disk)), (&*name(1), 1, 9));
-}
-
-/// A blank file with the name of a segment that still lay in a spare was in its way, and so it was wiped.
-#[test]
-fn a_segment_that_was_begun_in_a_spare_is_not_wiped_because_something_else_has_its_name() {
-    let mut scribe = three_segments(52);
-    scribe.roll(&[b"ten"]);
-    let disk = scribe.disk.crash(CrashPolicy::LOSE_ALL);
-    make_spare(&disk, 900);
-    disk.rename(&spare_name(900), &name(10)).unwrap();
-    assert_eq!(hole(&refused(&disk)), (&*name(10), 10, 10));
-}
-
-#[test]
-fn a_segment_whose_first_write_was_torn_was_never_begun() {
-    for (named, intact) in [(false, 0), (true, 0), (true, 50), (false, HEADER_BLOCK_BYTES)] {
-        let mut scribe = three_segments(28);
-        let (_, flush) = scribe.begin(&[b"ten"]);
-        let mut bytes = vec![0; HEADER_BLOCK_BYTES];
-        scribe.tail.header().encode_into(&mut bytes);
-        scribe.tail.file().write_at(&bytes[..intact], 0).unwrap();
-        scribe.tail.file().write_at(&flush.bytes, BLOCK).unwrap();
-        if named {
-            scribe.name_for_good();
-        }
-        let last = if intact == HEADER_BLOCK_BYTES { 10 } else { 9 };
-        // Without a trace of the next segment, nothing says that this one's last group is durable.
-        let vouched = if named || intact > 0 { 9 } else { 8 };
-        assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(vouched)), "{named} {intact}");
-        let recovered = recover(&scribe.disk, WANTED).unwrap();
-        assert_eq!(recovered.next_lsn, Lsn::new(last + 1), "{named} {intact}");
-        assert_eq!(recovered.spares.len(), usize::from(last == 9), "{named} {intact}");
-        drop(recovered);
-        let mut scribe = Scribe::reopen(&scribe.disk, scribe.written);
-        scribe.roll_and_seal(&[b"ten at last"]);
-        assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(last + 1)));
     }
 }
 
@@ -551,139 +430,6 @@ fn what_was_being_prepared_is_removed_and_spares_of_another_size_too() {
 }
 
 #[test]
-fn reading_only_changes_nothing_in_any_of_these_states() {
-    let mut scribe = three_segments(36);
-    scribe.roll(&[b"ten"]);
-    let torn = scribe.group(&[&[1; 600]], true);
-    scribe.write(&half(&torn));
-    scribe.disk.create(&format!("{}.tmp", spare_name(52))).unwrap();
-    let before = contents(&scribe.disk);
-    let beheld = behold(&scribe.disk).unwrap();
-    assert_eq!(beheld.durable, Lsn::new(9));
-    assert_eq!(Shelf::beheld(&scribe.disk, beheld).records().unwrap(), scribe.up_to(Lsn::new(9)));
-    assert_eq!(contents(&scribe.disk), before);
-}
-
-#[test]
-fn a_reader_sees_what_the_log_vouches_for_and_no_more() {
-    let mut scribe = three_segments(37);
-    let beheld = behold(&scribe.disk).unwrap();
-    assert_eq!(beheld.durable, Lsn::new(8), "the last group may be in memory only");
-    assert_eq!(beheld.newest.as_ref().unwrap().extent.last, Lsn::new(8));
-    assert_eq!(Shelf::beheld(&scribe.disk, beheld).records().unwrap(), scribe.up_to(Lsn::new(8)));
-    scribe.idle();
-    assert_eq!(behold_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(9)));
-}
-
-#[test]
-fn what_only_the_page_cache_has_is_durable_before_it_is_shown() {
-    let mut scribe = three_segments(38);
-    let ten = scribe.group(&[b"ten"], true);
-    scribe.write(&ten);
-    let eleven = scribe.group(&[b"eleven"], false);
-    scribe.write(&eleven);
-    // The program crashed, the machine did not.
-    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(11)));
-    let left = scribe.disk.crash(CrashPolicy::LOSE_ALL);
-    assert_eq!(read_all(&left).unwrap(), scribe.up_to(Lsn::new(11)));
-}
-
-#[test]
-fn what_a_failed_sync_left_in_the_page_cache_is_durable_before_it_is_shown() {
-    let mut scribe = three_segments(39);
-    let (_, ten) = scribe.begin(&[b"ten"]);
-    let mut bytes = vec![0; HEADER_BLOCK_BYTES];
-    scribe.tail.header().encode_into(&mut bytes);
-    bytes.extend_from_slice(&ten.bytes);
-    scribe.tail.file().write_at(&bytes, 0).unwrap();
-    scribe.disk.fail(Fail::nth(Operation::Sync, 1, Fault::LoseChanges));
-    scribe.tail.file().sync().unwrap_err();
-    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(10)));
-    let left = scribe.disk.crash(CrashPolicy::LOSE_ALL);
-    assert_eq!(read_all(&left).unwrap(), scribe.up_to(Lsn::new(10)));
-}
-
-/// A state with something of everything to do: a torn tail in a spare, segments without footers, a stale
-/// spare, an unfinished file, a trim that was not followed by recycling.
-fn much_to_do(seed: u64) -> Scribe {
-    let mut scribe = three_segments(seed);
-    scribe.superblock.update(Copies::Both, |superblock| superblock.first_lsn = Lsn::new(6)).unwrap();
-    scribe.roll(&[b"ten"]);
-    let ten = scribe.tail.name();
-    scribe.roll(&[b"eleven"]);
-    scribe.append(&[b"twelve"]);
-    let torn = scribe.group(&[&[1; 600]], true);
-    scribe.write(&half(&torn));
-    let later = scribe.group(&[b"later"], false);
-    scribe.write(&later);
-    scribe.disk.copy_from(&scribe.disk.clone(), &ten, &spare_name(70));
-    scribe.disk.create(&format!("{}.tmp", spare_name(71))).unwrap();
-    scribe
-}
-
-#[test]
-fn recovery_survives_a_crash_at_every_operation() {
-    let expected = much_to_do(40).up_to(Lsn::new(12)).split_off(5);
-    for more in 0.. {
-        let scribe = much_to_do(40);
-        scribe.disk.crash_after(more);
-        let done = recover(&scribe.disk, WANTED).is_ok();
-        let policies = (0..6).map(|seed| CrashPolicy::seeded(seed + 10 * more));
-        for policy in policies.chain([CrashPolicy::LOSE_ALL, CrashPolicy::KEEP_ALL]) {
-            let left = scribe.disk.crash(policy);
-            let story = || format!("{policy:?}\n{}", left.trace());
-            let vouched = behold_all(&left).unwrap_or_else(|e| panic!("{e} {}", story()));
-            assert!(expected.starts_with(&vouched) && vouched.len() + 1 >= expected.len(), "{}", story());
-            assert_eq!(
-                read_all(&left).unwrap_or_else(|e| panic!("{e} {}", story())),
-                expected,
-                "{}",
-                story()
-            );
-            assert_eq!(read_all(&left).unwrap(), expected, "again {}", story());
-        }
-        if done {
-            assert!(more > 10, "there was much to do");
-            return;
-        }
-    }
-}
-
-#[test]
-fn recovery_tells_every_error_of_the_disk_and_works_afterwards() {
-    use Operation::*;
-    let expected = much_to_do(41).up_to(Lsn::new(12)).split_off(5);
-    for operation in [List, Open, Read, Write, Sync, SyncDir, Rename, Remove] {
-        for nth in 1.. {
-            let scribe = much_to_do(41);
-            scribe.disk.fail(Fail::nth(operation, nth, Fault::Io));
-            let failed = recover(&scribe.disk, WANTED);
-            let is_ok = failed.is_ok();
-            if let Err(error) = failed {
-                assert!(matches!(error, Error::Io { .. }), "{operation:?} {nth}: {error}");
-            }
-            scribe.disk.heal();
-            let left = scribe.disk.crash(CrashPolicy::seeded(nth));
-            assert_eq!(read_all(&left).unwrap(), expected, "{operation:?} {nth}");
-            assert_eq!(read_all(&scribe.disk).unwrap(), expected, "{operation:?} {nth}");
-            if is_ok {
-                break;
-            }
-        }
-    }
-}
-
-#[test]
-fn a_full_disk_is_told_as_such_and_recovery_goes_on_when_there_is_space() {
-    let mut scribe = three_segments(42);
-    scribe.append(&[b"ten"]);
-    scribe.disk.truncate_file(&name(8), scribe.end);
-    scribe.disk.fail(Fail::nth(Operation::Allocate, 1, Fault::NoSpace));
-    assert!(matches!(recover(&scribe.disk, WANTED), Err(Error::NoSpace)));
-    assert_eq!(read_all(&scribe.disk).unwrap(), scribe.up_to(Lsn::new(10)));
-}
-
-#[test]
 fn every_bit_of_a_small_log_is_either_harmless_or_found() {
     let mut scribe = three_segments(43);
     scribe.idle();
@@ -749,21 +495,6 @@ fn a_truncation_whose_footer_was_lost_is_known_by_the_segment_that_follows() {
     scribe.disk.overwrite(&name(1), SEGMENT_BYTES - BLOCK, &old_footer);
     assert_eq!(behold_all(&scribe.disk).unwrap(), expected);
     assert_eq!(read_all(&scribe.disk).unwrap(), expected);
-}
-
-#[test]
-fn a_superblock_is_written_in_turn_and_a_torn_one_costs_only_the_change() {
-    let mut scribe = three_segments(46);
-    let before = scribe.superblock.current().clone();
-    scribe.disk.crash_after(0);
-    let update = scribe.superblock.update(Copies::One, |superblock| superblock.durable = Lsn::new(9));
-    assert!(update.is_err());
-    assert_eq!(*scribe.superblock.current(), before, "what is known is what is durable");
-    for seed in 0..50 {
-        let left = scribe.disk.crash(CrashPolicy::seeded(seed));
-        let found = SuperblockFile::read(&left).unwrap().unwrap().superblock;
-        assert!(found == before || found.durable == Lsn::new(9));
-    }
 }
 
 #[test]

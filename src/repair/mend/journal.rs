@@ -3,6 +3,7 @@
 //! Lines of text, so that it can be read in an emergency; the last one is a checksum over all before it.
 
 use std::fmt::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::stamp::Stamp;
@@ -34,6 +35,8 @@ pub(super) struct Noted {
     pub(super) bytes: u64,
     /// The checksum over all of it; `None` if not all of it could be read.
     pub(super) sum: Option<u32>,
+    /// What could not be read: rising.
+    pub(super) unread: Vec<Range<u64>>,
 }
 
 impl Journal {
@@ -58,9 +61,12 @@ impl Journal {
     pub(super) fn encode(&self) -> String {
         let mut text = format!("{TITLE}\n");
         for (word, files) in [("old", &self.old), ("new", &self.new)] {
-            for Noted { name, bytes, sum } in files {
+            for Noted { name, bytes, sum, unread } in files {
                 let sum = sum.map_or("-".to_owned(), |sum| format!("{sum:08x}"));
                 writeln!(text, "{word} {name} {bytes} {sum}").expect("a string takes any text");
+                for Range { start, end } in unread {
+                    writeln!(text, "unread {name} {start} {end}").expect("a string takes any text");
+                }
             }
         }
         for LsnRange { first, last } in &self.gave_up {
@@ -88,6 +94,11 @@ impl Journal {
             match *line.split(' ').collect::<Vec<_>>() {
                 ["old", name, bytes, sum] => journal.old.push(Noted::decode(name, bytes, sum)?),
                 ["new", name, bytes, sum] => journal.new.push(Noted::decode(name, bytes, sum)?),
+                // It stands behind the line of its file, which is an old one.
+                ["unread", name, start, end] => {
+                    let file = journal.old.last_mut().filter(|old| old.name == name && old.sum.is_none())?;
+                    file.unread.push(start.parse().ok()?..end.parse().ok()?);
+                }
                 ["lost", first, last] => {
                     let (first, last) = (Lsn::new(first.parse().ok()?), Lsn::new(last.parse().ok()?));
                     journal.gave_up.push(LsnRange::new(first, last)?);
@@ -109,8 +120,29 @@ impl Noted {
             "-" => None,
             sum => Some(u32::from_str_radix(sum, 16).ok()?),
         };
-        Some(Noted { name: name.to_owned(), bytes: bytes.parse().ok()?, sum })
+        Some(Noted { name: name.to_owned(), bytes: bytes.parse().ok()?, sum, unread: vec![] })
     }
+}
+
+/// Reads bytes as a journal, and panics if something does not hold: for tests and fuzzing.
+///
+/// # Panics
+/// If what was read is not read again from what it is written as, or moves what is no file of a log.
+#[cfg(feature = "sim")]
+pub fn check_journal(bytes: &[u8]) {
+    let stamp = Stamp::after(&[], 0);
+    let Some(journal) = Journal::decode(bytes, stamp.clone()) else { return };
+    assert!(bytes.starts_with(TITLE.as_bytes()));
+    assert!(journal.gave_up.iter().all(|lost| lost.first <= lost.last));
+    for Noted { name, .. } in journal.old.iter().chain(&journal.new) {
+        assert!(!name.contains('/') && !name.starts_with('.') && name != crate::segment::LOCK, "{name}");
+        let moved = [stamp.aside(name), stamp.waiting(name)];
+        assert!(
+            moved.iter().all(|moved| Stamp::read(moved).is_some_and(|(read, _)| read == stamp)),
+            "{name}"
+        );
+    }
+    assert!(Journal::decode(journal.encode().as_bytes(), stamp).as_ref() == Some(&journal));
 }
 
 /// The error for a file that is not what the journal says.
@@ -123,10 +155,12 @@ mod tests {
     use super::*;
 
     fn journal() -> Journal {
-        let noted = |name: &str, bytes, sum| Noted { name: name.to_owned(), bytes, sum };
+        let noted = |name: &str, bytes, sum| Noted { name: name.to_owned(), bytes, sum, unread: vec![] };
+        let damaged =
+            Noted { unread: vec![0..4096, 8192..8193], ..noted("00000000000000000001.seg", 8193, None) };
         Journal {
             stamp: Stamp::after(&[], 0),
-            old: vec![noted("superblock", 131_072, Some(7)), noted("00000000000000000001.seg", 1, None)],
+            old: vec![noted("superblock", 131_072, Some(7)), damaged],
             new: vec![
                 noted("00000000000000000001.seg", 20_480, Some(u32::MAX)),
                 noted("superblock", 0, Some(0)),

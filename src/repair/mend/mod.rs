@@ -10,8 +10,12 @@ mod outcome;
 mod place;
 mod stamp;
 
+#[cfg(feature = "sim")]
+pub use self::journal::check_journal;
+
 use std::cell::Cell;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use self::journal::{Journal, Noted, changed};
@@ -21,7 +25,7 @@ use self::stamp::{Made, Stamp};
 use super::plan::{Plan, SuperblockRecipe};
 use super::rebuild::{self, Beside, Built, Recipe};
 use super::watch::Watch;
-use crate::disk::{Access, Disk, Lock};
+use crate::disk::{Access, BLOCK_BYTES, Disk, File, Lock};
 use crate::error::{Error, Result};
 use crate::format::SUPERBLOCK_BYTES;
 use crate::segment::{LOCK, SUPERBLOCK};
@@ -40,6 +44,18 @@ pub struct Repaired {
     pub is_resumed: bool,
     /// Records that were given up.
     pub gave_up: Vec<LsnRange>,
+    /// What of the quarantined files could not be read.
+    pub unread: Vec<Unread>,
+}
+
+/// A part of a quarantined file that could not be read when it was put aside: it is there, but nobody knows what it
+/// holds, and [`undo`] cannot compare it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unread {
+    /// The file, by the name that it has in the quarantine.
+    pub file: String,
+    /// The bytes: whole blocks of the disk.
+    pub bytes: Range<u64>,
 }
 
 /// What was taken back.
@@ -60,7 +76,8 @@ pub struct Undone {
 ///
 /// # Errors
 /// [`Error::InUse`]; [`Error::LossNotAccepted`] if `accept_loss` is another number; [`Error::Outdated`] if the log
-/// was changed since the plan was made; [`Error::NotRepairable`]; [`Error::NoSpace`], with nothing changed;
+/// was changed since the plan was made; [`Error::ChangedSince`] if a repair was interrupted and one of its new files is
+/// not what was made: [`undo`] it then; [`Error::NotRepairable`]; [`Error::NoSpace`], with nothing changed;
 /// [`Error::TimedOut`] if the watcher gives up, with nothing changed; whatever the operating system says.
 pub fn repair(
     disk: &Arc<dyn Disk>,
@@ -73,12 +90,13 @@ pub fn repair(
     let mut names = Names::read(disk)?;
     if let Some(stamp) = names.journals(Made::Pending).pop() {
         let journal = Journal::read(disk, &stamp.pending(), stamp)?;
+        check_new(disk, &names, &journal)?;
         names.finish(&journal)?;
         return Ok(Repaired::of(journal, true));
     }
     names.clear()?;
     if plan.steps.is_empty() {
-        return Ok(Repaired { journal: None, is_resumed: false, gave_up: vec![] });
+        return Ok(Repaired { journal: None, is_resumed: false, gave_up: vec![], unread: vec![] });
     }
     let lost = plan.gives_up.iter().map(LsnRange::records).sum();
     if accept_loss.unwrap_or(0) != lost {
@@ -133,7 +151,12 @@ pub fn undo(disk: &Arc<dyn Disk>) -> Result<Undone> {
 
 impl Repaired {
     fn of(journal: Journal, is_resumed: bool) -> Repaired {
-        Repaired { journal: Some(journal.stamp.done()), is_resumed, gave_up: journal.gave_up }
+        let Journal { stamp, old, gave_up, .. } = journal;
+        let unread = old.into_iter().flat_map(|Noted { name, unread, .. }| {
+            let file = stamp.aside(&name);
+            unread.into_iter().map(move |bytes| Unread { file: file.clone(), bytes })
+        });
+        Repaired { journal: Some(stamp.done()), is_resumed, gave_up, unread: unread.collect() }
     }
 }
 
@@ -151,13 +174,34 @@ fn lock(disk: &dyn Disk) -> Result<Box<dyn Send + Sync + std::fmt::Debug>> {
     }
 }
 
+/// Refuses to go on with a repair whose new files are not what was made: somebody was there in between. It can still be
+/// undone.
+fn check_new(disk: &dyn Disk, names: &Names<'_>, journal: &Journal) -> Result<()> {
+    for new in &journal.new {
+        let waiting = journal.stamp.waiting(&new.name);
+        let name = if names.has(&waiting) { &waiting } else { &new.name };
+        // One that is gone is told of before anything is renamed.
+        let is_there = names.has(&waiting) || names.is_in_place(journal, new);
+        if is_there && !is_as_noted(disk, name, new)? {
+            return Err(changed(name));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the file that is called `name` now holds what was noted. What could not be read as a whole has no sum to be
+/// compared.
+fn is_as_noted(disk: &dyn Disk, name: &str, noted: &Noted) -> Result<bool> {
+    let now = Noted::of(disk, (name, &noted.name), &|_| Ok(()))?;
+    Ok(now.bytes == noted.bytes && (noted.sum.is_none() || now.sum == noted.sum))
+}
+
 /// Refuses to undo a repair whose files are not what they were when it was done.
 fn check_unchanged(disk: &dyn Disk, names: &Names<'_>, journal: &Journal) -> Result<()> {
     let stamp = &journal.stamp;
-    // While it is to be finished nobody has used a new file: one that is gone is no loss.
+    // While it is to be finished nobody has used a new file: one that is gone, or not what was made, is no loss.
     let is_pending = names.has(&stamp.pending());
-    let is_gone = |new: &Noted| !names.has(&stamp.waiting(&new.name)) && !names.is_in_place(journal, new);
-    let new = journal.new.iter().filter(|new| !(is_pending && is_gone(new)));
+    let new = journal.new.iter().filter(|_| !is_pending);
     let new = new.map(|new| (new, stamp.waiting(&new.name)));
     let old = journal.old.iter().map(|old| (old, stamp.aside(&old.name)));
     for (noted, moved) in new.chain(old) {
@@ -165,10 +209,7 @@ fn check_unchanged(disk: &dyn Disk, names: &Names<'_>, journal: &Journal) -> Res
         if !names.has(name) {
             return Err(changed(name));
         }
-        let now = Noted::of(disk, (name, &noted.name), &|_| Ok(()))?;
-        // What could not be read as a whole has no sum to be compared.
-        let is_same = now.bytes == noted.bytes && (noted.sum.is_none() || now.sum == noted.sum);
-        if !is_same {
+        if !is_as_noted(disk, name, noted)? {
             return Err(changed(name));
         }
     }
@@ -193,19 +234,41 @@ impl Noted {
         let file = disk.open(now, Access::Read).map_err(io("open"))?;
         let bytes = file.bytes().map_err(io("look at"))?;
         let mut chunk = vec![0; bytes.min(CHUNK_BYTES as u64) as usize];
-        let mut hasher = Some(crc32fast::Hasher::new());
+        let mut hasher = crc32fast::Hasher::new();
+        let mut unread = Vec::new();
         let mut at = 0;
         while at < bytes {
             let length = (bytes - at).min(CHUNK_BYTES as u64) as usize;
             match file.read_at(&mut chunk[..length], at) {
-                Ok(there) => hasher.iter_mut().for_each(|hasher| hasher.update(&chunk[..there])),
-                Err(error) if is_bad_block(&error) => hasher = None,
+                Ok(there) => hasher.update(&chunk[..there]),
+                Err(error) if is_bad_block(&error) => bad_blocks(&*file, at..at + length as u64, &mut unread),
                 Err(error) => return Err(io("read")(error)),
             }
             progress(length as u64)?;
             at += length as u64;
         }
-        Ok(Noted { name: name.to_owned(), bytes, sum: hasher.map(crc32fast::Hasher::finalize) })
+        let sum = unread.is_empty().then(|| hasher.finalize());
+        Ok(Noted { name: name.to_owned(), bytes, sum, unread })
+    }
+}
+
+/// Adds to `unread` what cannot be read of a part of a file that cannot be read as a whole.
+fn bad_blocks(file: &dyn File, part: Range<u64>, unread: &mut Vec<Range<u64>>) {
+    let before = unread.len();
+    let mut block = [0; BLOCK_BYTES];
+    for start in part.clone().step_by(BLOCK_BYTES) {
+        let end = part.end.min(start + BLOCK_BYTES as u64);
+        if file.read_at(&mut block[..(end - start) as usize], start).is_err() {
+            match unread.last_mut().filter(|last| last.end == start) {
+                Some(last) => last.end = end,
+                None => unread.push(start..end),
+            }
+        }
+    }
+    // It has come to itself, but what it says now and then is not to be relied on.
+    let is_told = unread.len() > before || unread.last().is_some_and(|last| last.end > part.start);
+    if !is_told {
+        unread.push(part);
     }
 }
 

@@ -463,6 +463,11 @@ fn sized(node: &Node<'_>) -> Result<(SegmentHeader, u64)> {
 /// Whatever the operating system says of opening it.
 pub(super) fn is_in_the_way(disk: &dyn Disk, stray: &Stray, report: &Report) -> Result<bool> {
     let named = FileName::of(&stray.file);
+    // No open goes by it, be it a spare that never held a record.
+    let is_of_stray = |stretch: &Stretch| stretch.file == stray.file && stretch.cause == Cause::Unreadable;
+    if report.stretches.iter().any(is_of_stray) {
+        return Ok(true);
+    }
     match (&stray.role, named) {
         (FileRole::Foreign(_) | FileRole::Duplicate, _) => Ok(true),
         // One that is named as the next segment is used by the next open.

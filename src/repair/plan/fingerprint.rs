@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::disk::{Access, Disk};
 use crate::error::{Error, Result};
 use crate::format::{
-    BLOCK_BYTES, GROUP_HEADER_BYTES, HEADER_BLOCK_BYTES, SUPERBLOCK_BYTES, SegmentHeader, Superblock, crc32,
+    BLOCK_BYTES, GROUP_HEADER_BYTES, HEADER_BLOCK_BYTES, SLOT_BYTES, SegmentHeader, Superblock, crc32,
 };
 use crate::repair::report::{FileRole, Report, SlotReport};
 use crate::segment::{FileName, SUPERBLOCK};
@@ -15,11 +15,11 @@ use crate::segment::{FileName, SUPERBLOCK};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Fingerprint(BTreeMap<String, Print>);
 
-/// One file. What cannot be read has no sum.
+/// One file. The sum is over each part that can be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Print {
     bytes: u64,
-    sum: Option<u32>,
+    sums: Vec<Option<u32>>,
 }
 
 impl Fingerprint {
@@ -91,21 +91,18 @@ impl Print {
         let bytes = file.bytes().map_err(|source| Error::io("look at", name, source))?;
         let last = bytes.saturating_sub(BLOCK_BYTES as u64);
         let parts: &[(u64, usize)] = match FileName::of(name) {
-            FileName::Superblock => &[(0, SUPERBLOCK_BYTES)],
+            // One slot may be unreadable, and the other one not.
+            FileName::Superblock => &[(0, SLOT_BYTES), (SLOT_BYTES as u64, SLOT_BYTES)],
             FileName::Segment(_) | FileName::Spare(_) => {
                 &[(0, HEADER_BLOCK_BYTES + GROUP_HEADER_BYTES), (last, BLOCK_BYTES)]
             }
             _ => &[],
         };
-        let mut all = Some(Vec::new());
-        for (at, length) in parts {
+        let sum_of = |(at, length): &(u64, usize)| {
             let mut part = vec![0; *length];
-            match (file.read_at(&mut part, *at), &mut all) {
-                (Ok(there), Some(all)) => all.extend_from_slice(&part[..there]),
-                _ => all = None,
-            }
-        }
-        Ok(Print { bytes, sum: all.map(|all| crc32(&all)) })
+            file.read_at(&mut part, *at).ok().map(|there| crc32(&part[..there]))
+        };
+        Ok(Print { bytes, sums: parts.iter().map(sum_of).collect() })
     }
 }
 
@@ -118,14 +115,14 @@ fn has_same_slots(disk: &dyn Disk, report: &Report) -> Result<bool> {
     if !report.superblock.exists {
         return Ok(true);
     }
-    let bytes = read(disk, SUPERBLOCK, (0, SUPERBLOCK_BYTES))?.unwrap_or_default();
-    let half = bytes.len().min(SUPERBLOCK_BYTES / 2);
-    let slots = [&bytes[..half], &bytes[half..]];
+    // Slot by slot: one may be unreadable, and the other one not.
+    let slot = |number: usize| read(disk, SUPERBLOCK, ((number * SLOT_BYTES) as u64, SLOT_BYTES));
+    let slots = [slot(0)?.unwrap_or_default(), slot(1)?.unwrap_or_default()];
     let is_same = |(number, slot): (usize, &SlotReport)| match slot {
         SlotReport::Sound(superblock) => {
-            Superblock::decode(slots[number], number).ok().as_ref() == Some(&**superblock)
+            Superblock::decode(&slots[number], number).ok().as_ref() == Some(&**superblock)
         }
-        SlotReport::Bad(..) => Superblock::decode(slots[number], number).is_err(),
+        SlotReport::Bad(..) => Superblock::decode(&slots[number], number).is_err(),
     };
     Ok(report.superblock.slots.iter().enumerate().all(is_same))
 }

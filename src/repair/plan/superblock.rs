@@ -2,7 +2,7 @@
 
 use crate::disk::{Disk, File};
 use crate::error::{Error, Result};
-use crate::format::{SLOT_BYTES, SUPERBLOCK_BYTES, Superblock};
+use crate::format::{SLOT_BYTES, Superblock};
 use crate::repair::report::{Report, SlotReport};
 use crate::segment::SUPERBLOCK;
 use crate::types::{LogId, Lsn, WriteMethod};
@@ -67,15 +67,17 @@ fn newest_known(disk: &dyn Disk, report: &Report) -> Result<Option<Superblock>> 
             SlotReport::Bad(_, Some(correction)) => {
                 let file = disk.open(SUPERBLOCK, crate::disk::Access::Read);
                 let file = file.map_err(|source| Error::io("open", SUPERBLOCK, source))?;
-                let mut bytes = vec![0; SUPERBLOCK_BYTES];
-                let there = file.read_at(&mut bytes, 0);
-                bytes.truncate(there.map_err(|source| Error::io("read", SUPERBLOCK, source))?);
-                let place = usize::try_from(correction.offset).ok();
-                if let Some(byte) = place.and_then(|place| bytes.get_mut(place)) {
+                // Slot by slot: the other one may be unreadable.
+                let mut slot = vec![0; SLOT_BYTES];
+                let start = (number * SLOT_BYTES) as u64;
+                let there = file.read_at(&mut slot, start);
+                slot.truncate(there.map_err(|source| Error::io("read", SUPERBLOCK, source))?);
+                let place =
+                    correction.offset.checked_sub(start).and_then(|place| usize::try_from(place).ok());
+                if let Some(byte) = place.and_then(|place| slot.get_mut(place)) {
                     *byte ^= 1 << correction.bit;
                 }
-                let slot = bytes.get(number * SLOT_BYTES..).unwrap_or_default();
-                known.extend(Superblock::decode(&slot[..slot.len().min(SLOT_BYTES)], number));
+                known.extend(Superblock::decode(&slot, number));
             }
             SlotReport::Bad(_, None) => {}
         }

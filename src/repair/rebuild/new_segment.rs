@@ -179,15 +179,12 @@ impl NewSegment {
         Ok(())
     }
 
-    /// Takes the tables over from the footer of the old segment, of which this one has all frames where they were; if
-    /// they do not check, those that were made on the way are as good.
+    /// Takes the tables over from the footer of the old segment, of which this one has all frames where they were.
     ///
     /// # Errors
-    /// Whatever the operating system says.
+    /// [`Error::Outdated`] if they do not check any more; whatever the operating system says.
     pub(in crate::repair) fn keep_tables(&mut self, source: &Source) -> Result<()> {
-        if let Some(tables) = source.tables(&self.header)? {
-            self.extent.tables = tables;
-        }
+        self.extent.tables = source.tables(&self.header)?.ok_or_else(|| source.outdated())?;
         Ok(())
     }
 

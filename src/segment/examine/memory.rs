@@ -83,7 +83,8 @@ pub(crate) struct Known<'a> {
 pub(crate) fn examine_memory(file: &Memory, header: &SegmentHeader, known: Known<'_>) -> Examined {
     let name = "00000000000000000001.seg".into();
     let Known { footer, last, durable, next_digest } = known;
-    let question = Question { file, name: &name, header, footer, last, durable, next_digest };
+    let question =
+        Question { file, name: &name, header, footer, last, durable, next_digest, knows_start: true };
     examine(&question, &|_| ControlFlow::Continue(())).expect("memory has no errors but bad blocks")
 }
 
@@ -94,7 +95,8 @@ pub(crate) fn examine_memory(file: &Memory, header: &SegmentHeader, known: Known
 pub fn count(file: &dyn File, header: &SegmentHeader) -> Result<(u64, usize)> {
     let name = "segment".into();
     let (footer, last, durable, next_digest) = (None, None, Lsn::ZERO, None);
-    let question = Question { file, name: &name, header, footer, last, durable, next_digest };
+    let question =
+        Question { file, name: &name, header, footer, last, durable, next_digest, knows_start: true };
     let found = examine(&question, &|_| ControlFlow::Continue(()))?;
     Ok((found.records, found.stretches.len()))
 }

@@ -49,6 +49,8 @@ pub(crate) struct Question<'a> {
     pub(crate) durable: Lsn,
     /// What the next segment says of this one's end.
     pub(crate) next_digest: Option<Digest>,
+    /// Whether the header says how the segment before ended: else no digest over this one can be compared.
+    pub(crate) knows_start: bool,
 }
 
 /// What a segment's bytes are.

@@ -60,18 +60,7 @@ impl Remains {
         if header.first_lsn <= next {
             return;
         }
-        let later = self.later.get_or_insert(LaterGroups {
-            groups: 0,
-            position: header.place.position,
-            first_lsn: header.first_lsn,
-            last_lsn: Lsn::ZERO,
-            end: 0,
-            durable_through: Lsn::ZERO,
-        });
-        later.groups += 1;
-        later.last_lsn = later.last_lsn.max(header.last_lsn());
-        later.end = later.end.max(header.end());
-        later.durable_through = later.durable_through.max(header.durable_through);
+        LaterGroups::note(&mut self.later, header);
     }
 }
 

@@ -271,12 +271,19 @@ impl Scan<'_> {
         let Some(position) = place else { return Ok(true) };
         match self.header_at(position)? {
             Ok(follows) => Ok(follows.first_lsn == last.next()),
+            // Where nothing follows at all, the rest was never written, or is gone as if it had not been.
+            Err(Damage::Blank) => self.is_blank_from(position),
             Err(_) => {
                 let place = GroupPlace { incarnation: self.incarnation, position };
                 let bytes = self.window.fetch(position, GROUP_HEADER_BYTES)?;
                 Ok(correct_group(bytes, place).is_some_and(|(_, found)| found.first_lsn == last.next()))
             }
         }
+    }
+
+    fn is_blank_from(&mut self, position: u64) -> Result<bool> {
+        let length = self.window.length();
+        Ok(self.spend(length - position) && self.window.all_zero(position..length)?)
     }
 
     fn is_wanted(&self, lsn: Lsn) -> bool {

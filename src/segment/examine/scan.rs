@@ -91,7 +91,7 @@ impl<'a> Scan<'a> {
             findings: Findings::new(question.name),
             entries,
             vouched: Lsn::ZERO,
-            chain: Some(header.previous_digest),
+            chain: question.knows_start.then_some(header.previous_digest),
             footer_end: question.footer.map(|footer| footer.end),
             unproven: vec![],
             has_gaps: false,

@@ -6,3 +6,10 @@ pub(crate) mod mender;
 pub(crate) mod script;
 #[path = "../../support/seeds.rs"]
 pub(crate) mod seeds;
+#[path = "../../support/small.rs"]
+pub(crate) mod small;
+
+use std::time::Duration;
+
+/// For what comes within a moment, and on the slowest machine within this; only ends a hang.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);

@@ -1,8 +1,10 @@
 //! What has to hold of every decoder, whatever the bytes.
 //!
-//! Each `fuzz_*` function panics if it does not. They are driven in two ways: by `replay` and `run` with
-//! seeded mutations of the golden files, on stable, in CI; and by libFuzzer (`fuzz_targets/`).
+//! Each `fuzz_*` function panics if it does not. They are driven in three ways: with what earlier runs have found
+//! (`corpus/`), by `replay` and `run` with seeded mutations of that and of the golden files, on stable, in CI; and by
+//! libFuzzer (`fuzz_targets/`).
 
+mod corpus;
 mod directory;
 mod mutate;
 mod segment;
@@ -12,6 +14,7 @@ use annals::format::{
 };
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+pub use corpus::replay_corpus;
 pub use directory::fuzz_directory;
 pub use mutate::Noise;
 pub use segment::fuzz_segment;
@@ -24,15 +27,17 @@ pub struct Target {
     /// What has to hold, whatever the bytes.
     pub check: fn(&[u8]),
     seeds: fn() -> Vec<Vec<u8>>,
+    mend: fn(&mut [u8]),
 }
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
-    Target { name: "directory", check: fuzz_directory, seeds: directories },
-    Target { name: "examine", check: fuzz_examine, seeds: segments },
-    Target { name: "frame", check: fuzz_frame, seeds: frames },
-    Target { name: "segment", check: fuzz_segment, seeds: segments },
-    Target { name: "superblock", check: fuzz_superblock, seeds: || vec![SLOT.to_vec()] },
+pub const TARGETS: [Target; 6] = [
+    Target { name: "directory", check: fuzz_directory, seeds: directories, mend: mend_directory },
+    Target { name: "examine", check: fuzz_examine, seeds: segments, mend: mutate::mend },
+    Target { name: "frame", check: fuzz_frame, seeds: frames, mend: mutate::mend },
+    Target { name: "journal", check: fuzz_journal, seeds: journals, mend: mutate::mend },
+    Target { name: "segment", check: fuzz_segment, seeds: segments, mend: mutate::mend },
+    Target { name: "superblock", check: fuzz_superblock, seeds: || vec![SLOT.to_vec()], mend: mutate::mend },
 ];
 
 const TAIL: &[u8] = include_bytes!("../../../tests/data/format-v1/tail.seg");
@@ -44,21 +49,71 @@ const SLOT: &[u8] = include_bytes!("../../../tests/data/format-v1/superblock-slo
 fn directories() -> Vec<Vec<u8>> {
     let mut superblock = vec![0; 2 * SLOT_BYTES];
     superblock[..SLOT.len()].copy_from_slice(SLOT);
-    let journal = b"annals repair journal 1\nold superblock 131072 00000000\nend 00000000\n";
+    let journal = &journals()[0];
     const SEGMENT: u8 = 5;
-    vec![
+    let mut damaged = SEALED.to_vec();
+    damaged[RECORDS].fill(0xA5);
+    let whole: [directory::Numbered<'_>; 3] = [(0, &superblock), (4, &damaged), (SEGMENT, TAIL)];
+    let mut directories = vec![
         directory::encode(&[(0, &superblock), (SEGMENT, SEALED), (SEGMENT, TAIL)]),
         directory::encode(&[(0, &superblock), (SEGMENT, REPAIRED)]),
         directory::encode(&[(SEGMENT, TAIL)]),
         directory::encode(&[(0, &superblock), (SEGMENT, SEALED), (2, journal), (3, &superblock)]),
-    ]
+        directory::encode(&whole),
+    ];
+    directories.extend((1..60).step_by(2).map(|operations| directory::interrupted(&whole, operations)));
+    directories.sort();
+    directories.dedup();
+    directories
+}
+
+/// Some of the records of the golden segments.
+const RECORDS: std::ops::Range<usize> = 4200..4300;
+
+/// Journals of repairs.
+fn journals() -> Vec<Vec<u8>> {
+    let lines = [
+        "old superblock 131072 00000000\n",
+        "old 00000000000000000001.seg 20480 -\nunread 00000000000000000001.seg 0 4096\n\
+         new 00000000000000000001.seg 24576 0012aBcd\n\
+         new superblock 131072 ffffffff\nlost 3 9\nlost 12 18446744073709551614\n",
+    ];
+    let journals = lines.map(|lines| {
+        let mut journal = format!("annals repair journal 1\n{lines}end 00000000\n").into_bytes();
+        mutate::mend(&mut journal);
+        journal
+    });
+    journals.into()
+}
+
+fn mend_directory(bytes: &mut [u8]) {
+    directory::split(bytes).into_iter().for_each(mutate::mend);
+}
+
+/// Makes most of `bytes` fit their checksums again, as the seeded runs do: for a fuzzer that has just damaged them.
+///
+/// # Panics
+/// If there is no target with this name.
+pub fn mend(target: &str, seed: u32, bytes: &mut [u8]) {
+    let target = TARGETS.iter().find(|known| known.name == target).expect("the name of a target");
+    if !seed.is_multiple_of(4) {
+        (target.mend)(bytes);
+    }
+}
+
+/// The bytes that mutations of `target` begin with, one after the other.
+#[must_use]
+pub fn seeds(target: &Target) -> Vec<Vec<u8>> {
+    let mut seeds = (target.seeds)();
+    seeds.extend(corpus::of(target.name).into_iter().map(|(_, bytes)| bytes));
+    seeds
 }
 
 /// Runs `rounds` mutations from `seed` on; on a failure, says how to replay it.
 pub fn run(target: &Target, seed: u64, rounds: u64) {
-    let seeds = (target.seeds)();
+    let seeds = seeds(target);
     for seed in seed..seed.saturating_add(rounds) {
-        let bytes = replay(&seeds, seed);
+        let bytes = replay(&seeds, target.mend, seed);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (target.check)(&bytes))) {
             eprintln!(
                 "replay with: cargo run -p annals-fuzz -- --target {} --seed {seed} --rounds 1",
@@ -70,10 +125,13 @@ pub fn run(target: &Target, seed: u64, rounds: u64) {
 }
 
 /// The bytes that `seed` makes of one of `seeds`.
-fn replay(seeds: &[Vec<u8>], seed: u64) -> Vec<u8> {
+fn replay(seeds: &[Vec<u8>], mend: fn(&mut [u8]), seed: u64) -> Vec<u8> {
     let mut noise = Noise::new(seed);
     let mut bytes = seeds[noise.below(seeds.len())].clone();
-    mutate::mutate(&mut noise, &mut bytes);
+    mutate::damage(&mut noise, &mut bytes);
+    if noise.below(3) > 0 {
+        mend(&mut bytes);
+    }
     bytes
 }
 
@@ -111,6 +169,11 @@ pub fn fuzz_examine(bytes: &[u8]) {
     // Few of the records of the seeds are acknowledged, some of them, or more than there are.
     let durable = annals::Lsn::new(u64::from(annals::format::crc32(bytes) % 32));
     annals::examination::check(bytes, durable);
+}
+
+/// A journal that is taken is encoded to one that says the same, and moves nothing but the files of a log.
+pub fn fuzz_journal(bytes: &[u8]) {
+    annals::repair::check_journal(bytes);
 }
 
 /// A slot that is taken is encoded to the same bytes again; choosing never fails on what one slot may say.
@@ -171,10 +234,17 @@ mod tests {
     }
 
     #[test]
+    fn no_decoder_trips_over_what_earlier_runs_have_found() {
+        for target in &TARGETS {
+            replay_corpus(target);
+        }
+    }
+
+    #[test]
     fn mutations_reach_past_the_checksums() {
-        let Target { seeds, .. } = TARGETS[2];
+        let seeds = [TAIL.to_vec()];
         let reached = |seed| {
-            let bytes = replay(&seeds(), seed);
+            let bytes = replay(&seeds, mutate::mend, seed);
             annals::format::SegmentHeader::decode(&bytes).is_ok_and(|header| header.first_lsn.get() != 1)
         };
         assert!((0..ROUNDS).any(reached), "a header with another LSN and the right checksum");

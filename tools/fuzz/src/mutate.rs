@@ -29,16 +29,13 @@ impl Noise {
 }
 
 /// Damages `bytes` in one to four ways.
-pub(crate) fn mutate(noise: &mut Noise, bytes: &mut Vec<u8>) {
+pub(crate) fn damage(noise: &mut Noise, bytes: &mut Vec<u8>) {
     for _ in 0..=noise.below(4) {
-        damage(noise, bytes);
-    }
-    if noise.below(3) > 0 {
-        mend(bytes);
+        damage_once(noise, bytes);
     }
 }
 
-fn damage(noise: &mut Noise, bytes: &mut Vec<u8>) {
+fn damage_once(noise: &mut Noise, bytes: &mut Vec<u8>) {
     let at = place(noise, bytes.len());
     let count = noise.below(64.min(bytes.len() - at) + 1);
     let range = at..at + count;
@@ -85,9 +82,9 @@ fn number(noise: &mut Noise, bytes: &mut [u8], at: usize, size: usize) {
     field.copy_from_slice(&new.to_le_bytes()[..size]);
 }
 
-/// Makes checksums fit again: the last block, the first, and each group with its frames.
-fn mend(bytes: &mut [u8]) {
-    if mend_frame(bytes).is_some() {
+/// Makes checksums fit again: of a journal, or the last block, the first, and each group with its frames.
+pub(crate) fn mend(bytes: &mut [u8]) {
+    if mend_journal(bytes).is_some() || mend_frame(bytes).is_some() {
         return;
     }
     for at in (0..bytes.len().saturating_sub(GROUP_HEADER_BYTES)).step_by(8) {
@@ -99,6 +96,16 @@ fn mend(bytes: &mut [u8]) {
         mend_block(&mut bytes[trailer..]);
         mend_block(&mut bytes[..BLOCK_BYTES]);
     }
+}
+
+/// A last line with a checksum over all others.
+fn mend_journal(bytes: &mut [u8]) -> Option<()> {
+    let (body, end) = bytes.split_at_mut(bytes.len().checked_sub(b"end 00000000\n".len())?);
+    if !body.starts_with(b"annals repair") || !end.starts_with(b"end ") {
+        return None;
+    }
+    end.copy_from_slice(format!("end {:08x}\n", crc32(body)).as_bytes());
+    Some(())
 }
 
 /// Magic, version, then a checksum over all but itself.

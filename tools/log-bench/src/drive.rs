@@ -449,8 +449,12 @@ impl<E: Engine> Worker<'_, E> {
         let mut batch = Vec::with_capacity(self.plan.batch);
         let mut window = VecDeque::with_capacity(self.plan.in_flight);
         let mut clock = SharedReading::default();
+        // One append at least, also where the thread comes to run when it is over.
+        let mut has_begun = false;
         while !self.shared.is_aborted() {
-            let Some(first) = feed.next(&mut batch, self.shared.is_over()) else { break };
+            let is_over = has_begun && self.shared.is_over();
+            let Some(first) = feed.next(&mut batch, is_over) else { break };
+            has_begun = true;
             window.push_back(self.submit(clock.now(), first, &batch)?);
             if window.len() == self.plan.in_flight {
                 self.settle_oldest(&mut window, tally)?;

@@ -158,13 +158,16 @@ impl Round<'_> {
     fn write(&self) -> std::io::Result<Latency> {
         let mut latency = Latency::fine();
         let blocks = Blocks::random(self.way.block_bytes as usize);
-        while !self.over.load(Ordering::Relaxed) {
+        // One write at least, also where the thread comes to run when it is over.
+        loop {
             let slot = self.next.fetch_add(1, Ordering::Relaxed) % self.slots;
             let began = Instant::now();
             self.writer.write_durable(blocks.bytes(), slot * self.way.block_bytes)?;
             latency.record(began.elapsed());
+            if self.over.load(Ordering::Relaxed) {
+                return Ok(latency);
+            }
         }
-        Ok(latency)
     }
 }
 

@@ -220,7 +220,7 @@ fn at_random(log: &Log, records: u64, length: Duration) -> Result<(Latency, f64)
     let mut scatter = Scatter::default();
     let began = Instant::now();
     let mut now = began;
-    while now - began < length {
+    while latency.len() == 0 || now - began < length {
         let lsn = Lsn::new(1 + scatter.below(records));
         let record = log.read(lsn).map_err(Error::log("read"))?;
         black_box(&record[..]);

@@ -162,6 +162,10 @@ fn show_repaired(place: &Place, session: &Session, plan: &Plan, done: &Repaired)
         object.insert("journal".to_owned(), done.journal.clone().into());
         object.insert("resumed".to_owned(), done.is_resumed.into());
         object.insert("gave_up".to_owned(), json::ranges(&done.gave_up));
+        let unread = done.unread.iter().map(
+            |unread| json!({ "file": unread.file, "start": unread.bytes.start, "end": unread.bytes.end }),
+        );
+        object.insert("unread".to_owned(), unread.collect());
         let undo = done.journal.as_ref().map(|_| place.command("undo", ""));
         object.insert("undo".to_owned(), json!(undo));
     })
@@ -184,6 +188,14 @@ fn repaired_text(place: &Place, plan: &Plan, done: &Repaired, journal: &str) -> 
         place.file(&format!("{stem}.*")),
         place.file(journal)
     );
+    for repair::Unread { file, bytes } in &done.unread {
+        let range = format!("bytes {} to {}", bytes.start, bytes.end);
+        let _ = writeln!(
+            text,
+            "  {range} of {} could not be read, and are not to be relied on.",
+            place.file(file)
+        );
+    }
     let _ = writeln!(text, "To go back, before the log is written to again: {}", place.command("undo", ""));
     text.push_str(
         "Once the log is in use again there is no way back: then remove the quarantine when you like.\n\n",

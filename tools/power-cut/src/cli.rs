@@ -21,6 +21,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Records what a log asks of its disk, and cuts the power at many places of that.
     Cut(CutArgs),
+    /// Damages a log, repairs it, takes that back and salvages it, and cuts the power at many places of that.
+    Repair(RepairArgs),
     /// Fills the disk under a log, and makes room again.
     Full(FullArgs),
     /// Lets reads, writes and flushes of the disk fail.
@@ -73,6 +75,28 @@ pub(crate) struct CutArgs {
     pub(crate) keep: PathBuf,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RepairArgs {
+    /// Logs to damage, on each file system.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) tapes: u32,
+    /// Places to cut each tape at.
+    #[arg(long, value_name = "N", default_value_t = 25)]
+    pub(crate) points: usize,
+    /// File systems to try [default: ext4, xfs and btrfs, as far as there is a mkfs].
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) fs: Vec<FileSystem>,
+    /// Let the disk ignore flushes: then this has to fail.
+    #[arg(long)]
+    pub(crate) drop_flush: bool,
+    /// What all choices follow from [default: a new one].
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Print one JSON object on standard output, and everything else on standard error.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What can be broken on purpose.

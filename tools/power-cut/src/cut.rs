@@ -174,7 +174,9 @@ pub(crate) fn points(ops: &[Op], count: usize, chance: &mut Chance) -> Vec<Point
         let places = ops.iter().enumerate().filter(|(_, op)| is_it(op));
         places.map(|(index, _)| index + by).collect()
     };
-    let told = behind(|op| matches!(op, Op::Told(event) if is_promise(event)), 1);
+    let is_told =
+        |op: &Op| matches!(op, Op::Reached(_)) || matches!(op, Op::Told(event) if is_promise(event));
+    let told = behind(is_told, 1);
     let flushes = behind(|op| matches!(op, Op::Flush), 0);
     let mut points: Vec<Point> = (0..count)
         .map(|_| match chance.below(4) {

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &CutArgs, seed: u64, scratch: &Scratch) -> Result<Outcom
 }
 
 /// What is to be tried; without a word, all for which there is a mkfs.
-fn file_systems(asked: &[FileSystem]) -> Result<Vec<FileSystem>> {
+pub(crate) fn file_systems(asked: &[FileSystem]) -> Result<Vec<FileSystem>> {
     match asked.iter().find(|kind| !kind.is_there()) {
         Some(missing) => Err(Error::Skipped(format!("there is no {}", missing.maker()))),
         None if asked.is_empty() => Ok(FileSystem::ALL.into_iter().filter(|kind| kind.is_there()).collect()),
@@ -287,6 +287,7 @@ pub(crate) fn recheck(dir: &Path, scratch: &Scratch) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn open(path: &Path) -> Result<File> {
+/// An image, to be read and written.
+pub(crate) fn open(path: &Path) -> Result<File> {
     File::options().read(true).write(true).open(path).map_err(Error::io("open", path))
 }

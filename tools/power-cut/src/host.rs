@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::cli::{Cli, Command, Common};
 use crate::error::{Error, Result};
 use crate::mount::{self, FileSystem, Scratch};
-use crate::{broken, cutting, full};
+use crate::{broken, cutting, full, mending};
 
 /// The status of a step that cannot run here.
 const SKIPPED: u8 = 77;
@@ -83,6 +83,7 @@ fn campaign(command: &Command) -> Result<(Outcome, bool)> {
     heard.map_err(|error| Error::Skipped(format!("signals cannot be heard ({error})")))?;
     match command {
         Command::Cut(args) => Ok((cutting::run(args, seed(&args.common), &scratch)?, args.common.json)),
+        Command::Repair(args) => Ok((mending::run(args, seed_or_new(args.seed), &scratch)?, args.json)),
         Command::Full(args) => Ok((full::run(args, seed(&args.common), &scratch)?, args.common.json)),
         Command::Broken(args) => Ok((broken::run(args, seed(&args.common), &scratch)?, args.common.json)),
         Command::Recheck { dir } => Ok((cutting::recheck(dir, &scratch)?, false)),
@@ -118,7 +119,11 @@ pub(crate) fn check_stopped() -> Result<()> {
 
 /// The seed that was asked for, or one that no run had before.
 fn seed(common: &Common) -> u64 {
-    common.seed.unwrap_or_else(|| {
+    seed_or_new(common.seed)
+}
+
+fn seed_or_new(seed: Option<u64>) -> u64 {
+    seed.unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         now.as_nanos() as u64 >> 10
     })

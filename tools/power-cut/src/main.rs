@@ -3,7 +3,7 @@
 //! A device is served to the kernel as a file through FUSE, and a loop device with a file system lies on it. So
 //! every write and every flush of that file system is on a tape, in order, and between them what the log has
 //! promised to whom. `cut` makes of it what a disk may hold after a power cut at any place, mounts that, and
-//! compares the log with the promises.
+//! compares the log with the promises. `repair` does the same while a damaged log is repaired, put back and salvaged.
 
 #[cfg(target_os = "linux")]
 mod broken;
@@ -19,6 +19,10 @@ mod error;
 mod full;
 #[cfg(target_os = "linux")]
 mod host;
+#[cfg(target_os = "linux")]
+mod mended;
+#[cfg(target_os = "linux")]
+mod mending;
 #[cfg(target_os = "linux")]
 mod mount;
 #[cfg(target_os = "linux")]

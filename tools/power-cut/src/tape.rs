@@ -16,6 +16,25 @@ pub(crate) enum Op {
     Flush,
     /// The workload told of this.
     Told(Event),
+    /// A repair has come so far.
+    Reached(Step),
+}
+
+/// How far a log has come that was damaged, and is repaired, put back and salvaged: each step is durable.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) enum Step {
+    /// It is damaged, and about to be repaired.
+    Damaged,
+    /// It is repaired.
+    Repaired,
+    /// The repair is about to be taken back.
+    UndoBegun,
+    /// It is taken back.
+    Undone,
+    /// What can be read of it is about to be copied to a new log.
+    SalvageBegun,
+    /// It was.
+    Salvaged,
 }
 
 /// Bytes at a place.
@@ -126,6 +145,11 @@ impl Tape {
     /// The workload tells.
     pub(crate) fn tell(&self, event: Event) {
         unpoisoned(&self.ops).push(Op::Told(event));
+    }
+
+    /// A repair has come so far.
+    pub(crate) fn reach(&self, step: Step) {
+        unpoisoned(&self.ops).push(Op::Reached(step));
     }
 
     /// The device is read.
