@@ -54,7 +54,8 @@
 //! # Features
 //!
 //! `metrics` and `tracing` (both on by default) report through the facades of these names, for groups, never for
-//! single records. `sim` adds a [simulated disk](disk) with faults, to test programs that are built on the log.
+//! single records. `sim` adds a [simulated disk](disk) with faults, to test programs that are built on the log, and
+//! the storage of a replica over it, in `node`.
 //!
 //! The format is specified in `docs/format.md`; the rooms of the crate and who may import whom are in
 //! `docs/architecture.md`.
@@ -63,6 +64,9 @@ pub mod disk;
 mod error;
 pub mod format;
 mod log;
+#[cfg(any(test, feature = "sim"))]
+pub mod node;
+pub mod protocol;
 pub mod repair;
 mod segment;
 mod sync;
@@ -79,7 +83,10 @@ pub use log::{
 #[cfg(feature = "sim")]
 #[doc(hidden)]
 pub use segment::examination;
-pub use types::{Epoch, LogId, Lsn, LsnRange, ReplicaId, SegmentId, WriteMethod};
+pub use types::{
+    ClusterId, DiskId, Epoch, LogId, LogIncarnation, Lsn, LsnRange, ProducerId, ReplicaId, SegmentId,
+    WriteMethod,
+};
 
 /// The examples in the README compile.
 #[cfg(doctest)]

@@ -1,11 +1,11 @@
-//! Frames: a header and one record, a batch of records, the start of an epoch, or a gap.
+//! Frames: a header and one record, a batch of records, a record of the replication, or a gap.
 //!
 //! A frame holds what is true on every replica, so a backup stores the primary's frames byte for byte.
 
 use super::checksum::crc32;
-use super::layout::{FRAME_ALIGN, PAYLOAD_BYTES_MAX, all_zero, frame};
+use super::layout::{FRAME_ALIGN, PAYLOAD_BYTES_MAX, all_zero, frame, produced};
 use super::verdict::Damage;
-use crate::types::{Epoch, Lsn};
+use crate::types::{Epoch, Lsn, ProducerId};
 
 /// Size of one end offset in the table of a batch, in bytes.
 const END_BYTES: usize = size_of::<u32>();
@@ -21,6 +21,19 @@ pub enum FrameKind {
     EpochStart,
     /// Nothing: the frame takes the LSNs of records that were lost and that a repair has given up.
     Gap,
+    /// What the replication has to remember of itself: the frame takes one LSN, and holds no record of a caller.
+    Control,
+    /// A batch of records of one producer, with its id and its number of the first of them.
+    Produced,
+}
+
+/// Who appended the records of a frame, and in which place of its own order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// The producer.
+    pub producer: ProducerId,
+    /// The producer's number of the frame's first record; the others have the numbers after it.
+    pub sequence: u64,
 }
 
 impl FrameKind {
@@ -30,6 +43,8 @@ impl FrameKind {
             FrameKind::Batch => 2,
             FrameKind::EpochStart => 3,
             FrameKind::Gap => 4,
+            FrameKind::Control => 5,
+            FrameKind::Produced => 6,
         }
     }
 
@@ -39,6 +54,8 @@ impl FrameKind {
             2 => Some(FrameKind::Batch),
             3 => Some(FrameKind::EpochStart),
             4 => Some(FrameKind::Gap),
+            5 => Some(FrameKind::Control),
+            6 => Some(FrameKind::Produced),
             _ => None,
         }
     }
@@ -123,10 +140,28 @@ impl FrameHeader {
         self.lsn.plus(self.count as u64 - 1)
     }
 
+    /// Where in the payload the table of a batch begins, with whatever comes before it.
+    pub(super) const fn table_start(&self) -> u64 {
+        match self.kind {
+            FrameKind::Produced => produced::BYTES as u64,
+            _ => 0,
+        }
+    }
+
+    /// Where in the payload the table of a batch ends.
+    pub(super) const fn table_end(&self) -> u64 {
+        self.table_start() + self.count as u64 * END_BYTES as u64
+    }
+
+    /// Whether the payload is a batch, or has one in it.
+    pub(super) const fn has_table(&self) -> bool {
+        matches!(self.kind, FrameKind::Batch | FrameKind::Produced)
+    }
+
     fn is_possible(&self) -> bool {
         let shape = match self.kind {
-            FrameKind::Record => self.count == 1,
-            FrameKind::Batch => u64::from(self.count) * END_BYTES as u64 <= u64::from(self.length),
+            FrameKind::Record | FrameKind::Control => self.count == 1,
+            FrameKind::Batch | FrameKind::Produced => self.table_end() <= u64::from(self.length),
             FrameKind::EpochStart => self.count == 1 && self.length == 0,
             FrameKind::Gap => self.length == 0,
         };
@@ -170,10 +205,13 @@ impl<'a> Frame<'a> {
         if padding.iter().any(|byte| *byte != 0) {
             return Err(Damage::Padding);
         }
-        match self.header.kind {
-            FrameKind::Batch => BatchView::parse(self.payload(), self.header.count).map(drop),
-            FrameKind::Record | FrameKind::EpochStart | FrameKind::Gap => Ok(()),
+        if self.header.has_table() {
+            BatchView::parse(self.batch(), self.header.count)?;
         }
+        if self.origin().is_some_and(|origin| !origin.is_possible(self.header.count)) {
+            return Err(Damage::Malformed);
+        }
+        Ok(())
     }
 
     /// The fixed part.
@@ -197,7 +235,26 @@ impl<'a> Frame<'a> {
         self.stored
     }
 
-    /// The record with this LSN; `None` if it is not in the frame, and if that is the start of an epoch
+    /// Who appended the records, if the frame says so.
+    #[must_use]
+    pub fn origin(&self) -> Option<Origin> {
+        let stated = match self.header.kind {
+            FrameKind::Produced => self.payload().get(..produced::BYTES)?,
+            _ => return None,
+        };
+        Some(Origin {
+            producer: ProducerId::new(produced::PRODUCER.get(stated)),
+            sequence: produced::SEQUENCE.get(stated),
+        })
+    }
+
+    /// The part of the payload that is a batch, if there is one in it.
+    fn batch(&self) -> &'a [u8] {
+        // Not longer than the payload: checked with the header.
+        &self.payload()[self.header.table_start() as usize..]
+    }
+
+    /// The record with this LSN; `None` if it is not in the frame, and if that is one of the replication's own
     /// or a gap.
     #[inline]
     #[must_use]
@@ -205,9 +262,18 @@ impl<'a> Frame<'a> {
         let index = u32::try_from(lsn.get().checked_sub(self.header.lsn.get())?).ok()?;
         match self.header.kind {
             FrameKind::Record => (index == 0).then(|| self.payload()),
-            FrameKind::Batch => BatchView::unchecked(self.payload(), self.header.count)?.record(index),
-            FrameKind::EpochStart | FrameKind::Gap => None,
+            FrameKind::Batch | FrameKind::Produced => {
+                BatchView::unchecked(self.batch(), self.header.count)?.record(index)
+            }
+            FrameKind::EpochStart | FrameKind::Control | FrameKind::Gap => None,
         }
+    }
+}
+
+impl Origin {
+    /// Whether so many records can have these numbers.
+    const fn is_possible(&self, count: u32) -> bool {
+        self.producer.get() > 0 && self.sequence > 0 && self.sequence.checked_add(count as u64).is_some()
     }
 }
 
@@ -286,6 +352,13 @@ pub const fn batch_payload_bytes(count: usize, record_bytes: u64) -> u64 {
     record_bytes.saturating_add((count as u64).saturating_mul(END_BYTES as u64))
 }
 
+/// Size of the payload of a frame with a producer and `count` records with `record_bytes` bytes in all.
+#[inline]
+#[must_use]
+pub const fn produced_payload_bytes(count: usize, record_bytes: u64) -> u64 {
+    batch_payload_bytes(count, record_bytes).saturating_add(produced::BYTES as u64)
+}
+
 /// Writes a record's frame over all of `frame` and returns its checksum.
 ///
 /// # Panics
@@ -326,10 +399,44 @@ pub fn write_batch<I>(frame: &mut [u8], stamp: Stamp, records: I) -> u32
 where
     I: IntoIterator<Item: AsRef<[u8]>, IntoIter: ExactSizeIterator>,
 {
-    let records = records.into_iter();
+    let (count, length) = put_batch(&mut frame[frame::BYTES..], records.into_iter());
+    assert!(frame.len() as u64 == frame_bytes(length as u64), "claimed for these records");
+    finish(frame, stamp, Shape { kind: FrameKind::Batch, length, count })
+}
+
+/// Writes the frame of a producer's records over all of `frame` and returns its checksum.
+///
+/// # Panics
+/// If there are no records, if no records can have these numbers, or if `frame` is not [`frame_bytes`] of their
+/// [`produced_payload_bytes`] long.
+pub fn write_produced<I>(frame: &mut [u8], stamp: Stamp, origin: Origin, records: I) -> u32
+where
+    I: IntoIterator<Item: AsRef<[u8]>, IntoIter: ExactSizeIterator>,
+{
+    let (stated, batch) = frame[frame::BYTES..].split_at_mut(produced::BYTES);
+    produced::PRODUCER.put(stated, origin.producer.get());
+    produced::SEQUENCE.put(stated, origin.sequence);
+    let (count, batch_bytes) = put_batch(batch, records.into_iter());
+    assert!(origin.is_possible(count), "producers and their records are numbered from 1");
+    let length = produced::BYTES + batch_bytes;
+    assert!(frame.len() as u64 == frame_bytes(length as u64), "claimed for these records");
+    finish(frame, stamp, Shape { kind: FrameKind::Produced, length, count })
+}
+
+/// Writes the frame of a record of the replication over all of `frame` and returns its checksum.
+///
+/// # Panics
+/// If `frame` is not [`frame_bytes`] of the payload long.
+pub fn write_control(frame: &mut [u8], stamp: Stamp, payload: &[u8]) -> u32 {
+    assert!(frame.len() as u64 == frame_bytes(payload.len() as u64), "claimed for this payload");
+    frame[frame::BYTES..][..payload.len()].copy_from_slice(payload);
+    finish(frame, stamp, Shape { kind: FrameKind::Control, length: payload.len(), count: 1 })
+}
+
+/// Writes the table of a batch and its records; returns how many there are, and the bytes that they take.
+fn put_batch<R: AsRef<[u8]>>(payload: &mut [u8], records: impl ExactSizeIterator<Item = R>) -> (u32, usize) {
     let count = records.len();
     assert!(count > 0, "a batch has records");
-    let payload = &mut frame[frame::BYTES..];
     let table_bytes = count * END_BYTES;
     let (table, space) = payload.split_at_mut(table_bytes);
     let mut entries = table.as_chunks_mut::<END_BYTES>().0.iter_mut();
@@ -342,10 +449,8 @@ where
         *entries.next().expect("as many records as the iterator said") = offset.to_le_bytes();
     }
     assert!(entries.next().is_none(), "as many records as the iterator said");
-    let length = table_bytes + end;
-    assert!(frame.len() as u64 == frame_bytes(length as u64), "claimed for these records");
     let count = u32::try_from(count).expect("a count of ends that fit the payload");
-    finish(frame, stamp, Shape { kind: FrameKind::Batch, length, count })
+    (count, table_bytes + end)
 }
 
 struct Shape {

@@ -42,6 +42,7 @@ pub const MARK_BYTES_MAX: usize = 60 << 10;
 pub(super) const SEGMENT_MAGIC: [u8; 8] = *b"annalSEG";
 pub(super) const FOOTER_MAGIC: [u8; 8] = *b"annalEND";
 pub(super) const SUPERBLOCK_MAGIC: [u8; 8] = *b"annalSUP";
+pub(super) const SNAPSHOT_MAGIC: [u8; 8] = *b"annalSNP";
 pub(super) const GROUP_MAGIC: u32 = u32::from_le_bytes(*b"aGRP");
 
 /// One little-endian integer of a structure.
@@ -146,6 +147,14 @@ fields! {
 }
 
 fields! {
+    /// What the payload of a frame with a producer begins with; the payload of a batch follows.
+    produced: 16 {
+        PRODUCER: u64 = 0,
+        SEQUENCE: u64 = 8,
+    }
+}
+
+fields! {
     /// A group's header; its frames follow.
     group: 64 {
         CHECKSUM: u32 = 0,
@@ -218,7 +227,7 @@ fields! {
 
 fields! {
     /// A slot of the superblock; the mark follows, then zeros up to `USED_BYTES`.
-    slot: 144 {
+    slot: 176 {
         PREAMBLE: [u8; 16] = 0,
         USED_BYTES: u32 = 16,
         MARK_BYTES: u32 = 20,
@@ -240,6 +249,29 @@ fields! {
         MARKED: u8 = 138,
         ZERO_A: u8 = 139,
         ZERO_B: u32 = 140,
+        VOTE_DISK: u128 = 144,
+        GENERATION: u64 = 160,
+        TRIMMED_EPOCH: u64 = 168,
+    }
+}
+
+fields! {
+    /// The start of a snapshot's file; the replicated state follows, then the application's bytes.
+    snapshot: 48 {
+        PREAMBLE: [u8; 16] = 0,
+        LOG_ID: u128 = 16,
+        APPLICATION_BYTES: u64 = 32,
+        APPLICATION_CHECKSUM: u32 = 40,
+        STATE_BYTES: u32 = 44,
+    }
+}
+
+fields! {
+    /// The start of a chunk of a snapshot that is being received; its bytes follow.
+    chunk: 16 {
+        CHECKSUM: u32 = 0,
+        LENGTH: u32 = 4,
+        OFFSET: u64 = 8,
     }
 }
 

@@ -14,6 +14,7 @@ mod group;
 mod layout;
 mod scan;
 mod segment;
+mod snapshot;
 mod stream;
 mod superblock;
 mod tables;
@@ -28,8 +29,9 @@ pub use correct::{
 pub(crate) use footer::TableSizes;
 pub use footer::{Footer, FooterKind, FooterView};
 pub use frame::{
-    BatchView, Frame, FrameHeader, FrameKind, Stamp, batch_payload_bytes, frame_bytes, write_batch,
-    write_epoch_start, write_gap, write_record,
+    BatchView, Frame, FrameHeader, FrameKind, Origin, Stamp, batch_payload_bytes, frame_bytes,
+    produced_payload_bytes, write_batch, write_control, write_epoch_start, write_gap, write_produced,
+    write_record,
 };
 pub use group::{GroupHeader, GroupPlace};
 pub use layout::{
@@ -39,6 +41,7 @@ pub use layout::{
 };
 pub use scan::{LaterGroups, TailScan, rescan_sealed, scan_tail};
 pub use segment::{Incarnation, SegmentHeader, footer_bytes_for};
+pub use snapshot::{Chunk, SnapshotHead, write_chunk};
 pub use stream::FrameCheck;
 pub use superblock::{Chosen, CleanTail, Mark, Superblock, Vote, choose_slot};
 pub use tables::{EpochStart, EpochView, IndexEntry, IndexView, Tables};

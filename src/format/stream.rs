@@ -1,7 +1,7 @@
 //! Checking a frame that is too large to be held, piece by piece.
 
 use super::checksum::RunningCrc;
-use super::frame::{FrameHeader, FrameKind};
+use super::frame::FrameHeader;
 use super::layout::frame;
 use super::verdict::Damage;
 
@@ -20,6 +20,8 @@ pub struct FrameCheck {
 /// The table of a batch, read as it comes.
 #[derive(Clone, Debug)]
 struct EndTable {
+    /// Where it begins in the frame.
+    start: u64,
     /// Where it ends in the frame.
     end: u64,
     /// The bytes of an end that came so far, and how many.
@@ -34,12 +36,12 @@ impl FrameCheck {
     /// Of the frame with this header; the header's own bytes are the first to be taken.
     #[must_use]
     pub fn new(header: &FrameHeader) -> FrameCheck {
-        let table_bytes = u64::from(header.count) * size_of::<u32>() as u64;
-        let table = (header.kind == FrameKind::Batch).then(|| EndTable {
-            end: frame::BYTES as u64 + table_bytes,
+        let table = header.has_table().then(|| EndTable {
+            start: frame::BYTES as u64 + header.table_start(),
+            end: frame::BYTES as u64 + header.table_end(),
             partial: ([0; 4], 0),
             last: 0,
-            records: u64::from(header.length).saturating_sub(table_bytes),
+            records: u64::from(header.length).saturating_sub(header.table_end()),
             is_sound: true,
         });
         FrameCheck { table, ..FrameCheck::of_bytes(header.checksum, header.length) }
@@ -70,7 +72,7 @@ impl FrameCheck {
         self.sum.update(&bytes[within(frame::CHECKSUM.end() as u64).min(used)..used]);
         self.is_padded &= bytes[used..].iter().all(|byte| *byte == 0);
         if let Some(table) = &mut self.table {
-            let ends = within(frame::BYTES as u64)..within(table.end);
+            let ends = within(table.start)..within(table.end);
             table.update(&bytes[ends]);
         }
     }

@@ -6,7 +6,7 @@ use super::layout::{
 };
 use super::segment::{check_block, seal_block};
 use super::verdict::BadBlock;
-use crate::types::{Epoch, LogId, Lsn, ReplicaId, SegmentId, WriteMethod};
+use crate::types::{DiskId, Epoch, LogId, Lsn, ReplicaId, SegmentId, WriteMethod};
 
 /// No log writes this many superblocks: there is always a next sequence number.
 const SEQUENCE_MAX: u64 = u64::MAX >> 1;
@@ -20,6 +20,8 @@ pub struct Vote {
     pub epoch: Epoch,
     /// Whom the vote went to.
     pub replica: ReplicaId,
+    /// The disk that it had.
+    pub disk: DiskId,
 }
 
 /// Where the tail ended when the log was closed.
@@ -59,10 +61,14 @@ pub struct Superblock {
     pub epoch: Epoch,
     /// The last vote.
     pub vote: Vote,
+    /// The newest membership of the cluster that is known to be committed; 0 without replicas.
+    pub generation: u64,
     /// Every record up to this one is durable; advanced lazily, so more may be.
     pub durable: Lsn,
     /// The oldest record retained.
     pub first_lsn: Lsn,
+    /// The epoch of the record before that one; 0 if there was none, or without replicas.
+    pub trimmed_epoch: Epoch,
     /// Where the log ended, if it was closed and not opened for writing since.
     pub clean_tail: Option<CleanTail>,
     /// The program's mark.
@@ -79,9 +85,11 @@ impl Superblock {
             replica_id: ReplicaId::new(0),
             write_method,
             epoch: Epoch::FIRST,
-            vote: Vote { epoch: Epoch::new(0), replica: ReplicaId::new(0) },
+            vote: Vote { epoch: Epoch::new(0), replica: ReplicaId::new(0), disk: DiskId::new(0) },
+            generation: 0,
             durable: Lsn::ZERO,
             first_lsn: Lsn::FIRST,
+            trimmed_epoch: Epoch::new(0),
             clean_tail: None,
             mark: None,
         }
@@ -139,8 +147,11 @@ impl Superblock {
         slot::EPOCH.put(blocks, self.epoch.get());
         slot::VOTE_EPOCH.put(blocks, self.vote.epoch.get());
         slot::VOTE_REPLICA.put(blocks, self.vote.replica.get());
+        slot::VOTE_DISK.put(blocks, self.vote.disk.get());
+        slot::GENERATION.put(blocks, self.generation);
         slot::DURABLE.put(blocks, self.durable.get());
         slot::FIRST_LSN.put(blocks, self.first_lsn.get());
+        slot::TRIMMED_EPOCH.put(blocks, self.trimmed_epoch.get());
         if let Some(tail) = self.clean_tail {
             slot::CLEAN.put(blocks, 1);
             slot::TAIL_SEGMENT_ID.put(blocks, tail.segment_id.get());
@@ -220,9 +231,12 @@ fn decode_slot(used: &[u8]) -> Option<Superblock> {
         vote: Vote {
             epoch: Epoch::new(slot::VOTE_EPOCH.get(used)),
             replica: ReplicaId::new(slot::VOTE_REPLICA.get(used)),
+            disk: DiskId::new(slot::VOTE_DISK.get(used)),
         },
+        generation: slot::GENERATION.get(used),
         durable: Lsn::new(slot::DURABLE.get(used)),
         first_lsn: Lsn::new(slot::FIRST_LSN.get(used)),
+        trimmed_epoch: Epoch::new(slot::TRIMMED_EPOCH.get(used)),
         clean_tail: decode_tail(used)?,
         mark: decode_mark(used, mark)?,
     };

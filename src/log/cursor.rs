@@ -138,7 +138,7 @@ impl Cursor {
                     self.next = self.next.next();
                     return Ok(Some(spot));
                 }
-                Step::EpochStart => self.next = self.next.next(),
+                Step::Control => self.next = self.next.next(),
                 Step::Gap { last } => {
                     let (segments, durable) = (self.source.segments(), self.source.durable());
                     let error = segments.lost(view, (self.next, last), durable);

@@ -18,15 +18,15 @@ mod observe;
 mod open;
 mod options;
 mod panic;
-mod prepare;
+pub(crate) mod prepare;
 mod read_only;
 mod record;
-mod recover;
+pub(crate) mod recover;
 mod scrub;
-mod segments;
+pub(crate) mod segments;
 mod stats;
-mod store;
-mod superblock_file;
+pub(crate) mod store;
+pub(crate) mod superblock_file;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

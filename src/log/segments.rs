@@ -298,7 +298,7 @@ impl Segments {
         let cuts = self.cuts();
         let read = self.view(lsn).and_then(|mut view| match view.step(lsn)? {
             Step::Record(spot) => Ok(Some(Record::new(Arc::clone(view.pinned()), spot))),
-            Step::EpochStart | Step::End => Ok(None),
+            Step::Control | Step::End => Ok(None),
             Step::Gap { last } => Err(self.lost(&view, (lsn, last), durable)),
         });
         match read {

@@ -78,6 +78,15 @@ pub enum Dumped<'a> {
         /// The epoch.
         epoch: Epoch,
     },
+    /// An LSN that the replication has a record of its own under.
+    Control {
+        /// Its LSN.
+        lsn: Lsn,
+        /// The epoch that it was written in.
+        epoch: Epoch,
+        /// What it says, in the replication's own form.
+        bytes: &'a [u8],
+    },
     /// Records that cannot be read.
     Gap {
         /// Which.
@@ -117,9 +126,10 @@ impl Dump {
         }
         self.next = lsn.next();
         let reading = self.reading.as_ref().expect("a frame was read");
-        Ok(Some(match reading.frame().record(lsn) {
-            Some(bytes) => Dumped::Record { lsn, epoch, bytes },
-            None => Dumped::EpochStart { lsn, epoch },
+        Ok(Some(match (frame.kind, reading.frame().record(lsn)) {
+            (_, Some(bytes)) => Dumped::Record { lsn, epoch, bytes },
+            (FrameKind::Control, None) => Dumped::Control { lsn, epoch, bytes: reading.frame().payload() },
+            (_, None) => Dumped::EpochStart { lsn, epoch },
         }))
     }
 

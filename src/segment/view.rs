@@ -47,8 +47,8 @@ struct Current {
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Record(Spot),
-    /// The start of an epoch: it takes an LSN, but is no record of the caller's.
-    EpochStart,
+    /// A record of the replication, such as the start of an epoch: it takes an LSN, but is none of the caller's.
+    Control,
     /// Records that were lost, up to this one, and that a repair has given up.
     Gap {
         last: Lsn,
@@ -225,9 +225,9 @@ impl View {
                 let payload = at + FRAME_HEADER_BYTES as u64;
                 Ok(spot(payload..payload + u64::from(header.length)))
             }
-            FrameKind::EpochStart => Ok(Step::EpochStart),
+            FrameKind::EpochStart | FrameKind::Control => Ok(Step::Control),
             FrameKind::Gap => Ok(Step::Gap { last: header.last_lsn() }),
-            FrameKind::Batch => {
+            FrameKind::Batch | FrameKind::Produced => {
                 let stored = self.pinned.map.bytes(at..at + header.frame_bytes());
                 let Some(record) = Frame::parse(stored).ok().and_then(|frame| frame.record(lsn)) else {
                     return Err(self.rot(&current.fault(Damage::Malformed), lsn));

@@ -172,6 +172,86 @@ impl LogId {
     }
 }
 
+/// Drawn at random when a cluster is created; no message of another cluster is ever acted on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ClusterId(u128);
+
+impl ClusterId {
+    /// The cluster id with this number.
+    #[must_use]
+    pub const fn new(number: u128) -> ClusterId {
+        ClusterId(number)
+    }
+
+    /// The number itself.
+    #[must_use]
+    pub const fn get(self) -> u128 {
+        self.0
+    }
+}
+
+/// The identity of what one replica has stored: its log's id. A replica with a blank disk is somebody else.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct DiskId(u128);
+
+impl DiskId {
+    /// The disk id with this number.
+    #[must_use]
+    pub const fn new(number: u128) -> DiskId {
+        DiskId(number)
+    }
+
+    /// The number itself.
+    #[must_use]
+    pub const fn get(self) -> u128 {
+        self.0
+    }
+}
+
+/// A life of one replica's log: a greater one begins with each recovery, truncation and snapshot install.
+///
+/// What was said of the log in one life counts for nothing in the next.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct LogIncarnation(u64);
+
+impl LogIncarnation {
+    /// The incarnation with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> LogIncarnation {
+        LogIncarnation(number)
+    }
+
+    /// The number itself.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The life after this one.
+    #[must_use]
+    pub const fn next(self) -> LogIncarnation {
+        LogIncarnation(self.0 + 1)
+    }
+}
+
+/// A client that numbers its appends, so that each is taken once: the LSN of the record that registered it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ProducerId(u64);
+
+impl ProducerId {
+    /// The producer that was registered by the record with this LSN.
+    #[must_use]
+    pub const fn new(number: u64) -> ProducerId {
+        ProducerId(number)
+    }
+
+    /// The number itself.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
 /// How the bytes of a group reach the disk, durably.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
@@ -213,16 +293,20 @@ macro_rules! shown_as_number {
         }
     )*};
 }
-shown_as_number!(Lsn, Epoch, ReplicaId, SegmentId);
+shown_as_number!(Lsn, Epoch, ReplicaId, SegmentId, LogIncarnation, ProducerId);
 
-impl fmt::Display for LogId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
+macro_rules! shown_in_hex {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:032x}", self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({:032x})"), self.0)
+            }
+        }
+    )*};
 }
-
-impl fmt::Debug for LogId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LogId({:032x})", self.0)
-    }
-}
+shown_in_hex!(LogId, ClusterId, DiskId);

@@ -176,7 +176,7 @@ impl Trial<'_> {
                     assert!(!absent.contains(&next), "{self}: {next} is dumped, and reported as lost");
                     next += 1;
                 }
-                Dumped::EpochStart { lsn, .. } => {
+                Dumped::EpochStart { lsn, .. } | Dumped::Control { lsn, .. } => {
                     assert_eq!(lsn.get(), next, "{self}: in order");
                     self.check_bytes(next, None, "dumped");
                     next += 1;

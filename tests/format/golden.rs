@@ -6,10 +6,11 @@ use std::fs;
 use std::path::Path;
 
 use annals::format::{
-    CleanTail, Digest, FooterKind, FooterView, FrameKind, Frames, Mark, SEGMENT_BYTES_MIN, SegmentHeader,
-    Superblock, Verdict, Vote, Walk, rescan_sealed, scan_tail,
+    Chunk, CleanTail, Digest, FooterKind, FooterView, FrameKind, Frames, Mark, Origin, SEGMENT_BYTES_MIN,
+    SegmentHeader, SnapshotHead, Superblock, Verdict, Vote, Walk, crc32, rescan_sealed, scan_tail,
+    write_chunk,
 };
-use annals::{Epoch, LogId, Lsn, ReplicaId, SegmentId, WriteMethod};
+use annals::{DiskId, Epoch, LogId, Lsn, ProducerId, ReplicaId, SegmentId, WriteMethod};
 
 use crate::builder::{Builder, Content, Start, index};
 use crate::small::header;
@@ -44,6 +45,17 @@ fn repaired() -> Builder {
     log
 }
 
+/// A segment of a replica.
+fn replicated() -> Builder {
+    let mut log = Builder::with(header(SEGMENT_BYTES_MIN));
+    log.group(Start::Packed, &[Content::EpochStart]);
+    log.group(Start::Packed, &[Content::Control(b"a new producer".to_vec())]);
+    let origin = Origin { producer: ProducerId::new(2), sequence: 1 };
+    let records = vec![b"once".to_vec(), Vec::new(), b"and only once".to_vec()];
+    log.group(Start::Packed, &[Content::Produced(origin, records), Content::Record(b"whenever".to_vec())]);
+    log
+}
+
 fn superblock() -> Superblock {
     Superblock {
         sequence: 42,
@@ -51,9 +63,11 @@ fn superblock() -> Superblock {
         replica_id: ReplicaId::new(3),
         write_method: WriteMethod::Direct,
         epoch: Epoch::new(5),
-        vote: Vote { epoch: Epoch::new(5), replica: ReplicaId::new(2) },
+        vote: Vote { epoch: Epoch::new(5), replica: ReplicaId::new(2), disk: DiskId::new(0x0102_0304) },
+        generation: 9,
         durable: Lsn::new(7),
         first_lsn: Lsn::new(1),
+        trimmed_epoch: Epoch::new(0),
         clean_tail: Some(CleanTail {
             segment_id: SegmentId::FIRST,
             end: log().end,
@@ -110,6 +124,64 @@ fn golden_repaired_segment_is_read_back_with_the_digest_that_it_states() {
         (7, FrameKind::Batch, 2, 15),
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn golden_segment_of_a_replica_is_read_back() {
+    let log = replicated();
+    let pinned = golden("replicated.seg", &log.bytes);
+    let header = SegmentHeader::decode(&pinned).unwrap();
+    let scan = scan_tail(&pinned, &header, Lsn::new(6));
+    assert_eq!((scan.verdict, scan.last_lsn, scan.end), (Verdict::Clean, Lsn::new(6), log.end));
+    let frames = Frames::new(&pinned[..index(log.end)], Walk::from_start(header.incarnation));
+    let frames: Vec<_> = frames.map(|step| step.unwrap().1).collect();
+    let kinds: Vec<_> = frames.iter().map(|frame| (frame.header().kind, frame.header().count)).collect();
+    let expected = [
+        (FrameKind::EpochStart, 1),
+        (FrameKind::Control, 1),
+        (FrameKind::Produced, 3),
+        (FrameKind::Record, 1),
+    ];
+    assert_eq!(kinds, expected);
+    assert_eq!((frames[1].payload(), frames[1].record(Lsn::new(2))), (&b"a new producer"[..], None));
+    let origin = Origin { producer: ProducerId::new(2), sequence: 1 };
+    assert_eq!(
+        frames.iter().map(|frame| frame.origin()).collect::<Vec<_>>(),
+        [None, None, Some(origin), None]
+    );
+    let produced: Vec<_> = (3..=6).map(|lsn| frames[2].record(Lsn::new(lsn))).collect();
+    assert_eq!(produced, [Some(&b"once"[..]), Some(b""), Some(b"and only once"), None]);
+}
+
+#[test]
+fn golden_snapshot_is_read_back() {
+    let application = b"what the application made of its records";
+    let head = SnapshotHead {
+        log_id: LogId::new(0x0102_0304_0506_0708),
+        application_bytes: application.len() as u64,
+        application_checksum: crc32(application),
+        state: b"position, membership and producers".to_vec(),
+    };
+    let pinned = golden("snapshot", &[&head.encode()[..], application].concat());
+    let found = SnapshotHead::decode(&pinned).unwrap();
+    assert_eq!((&found, &pinned[index(found.bytes())..]), (&head, &application[..]));
+}
+
+#[test]
+fn golden_stage_of_a_snapshot_is_read_back() {
+    let head = SnapshotHead {
+        log_id: LogId::new(0x0102_0304_0506_0708),
+        application_bytes: 40,
+        application_checksum: 0,
+        state: b"position, membership and producers".to_vec(),
+    };
+    let chunks = [write_chunk(0, b"what the application"), write_chunk(20, b" made of it")].concat();
+    let pinned = golden("snapshot-stage", &[head.encode(), chunks].concat());
+    assert_eq!(SnapshotHead::decode(&pinned).as_ref(), Ok(&head));
+    let first = Chunk::parse(&pinned[index(head.bytes())..]).unwrap();
+    assert_eq!((first.offset, first.bytes), (0, &b"what the application"[..]));
+    let second = Chunk::parse(&pinned[index(head.bytes() + first.stored_bytes())..]).unwrap();
+    assert_eq!((second.offset, second.bytes), (20, &b" made of it"[..]));
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Bytes that nobody wrote: decoding them ends, stays in bounds, and allocates nothing by their say.
 
 use annals::format::{
-    BLOCK_BYTES, BadBlock, BatchView, CleanTail, Damage, Digest, Footer, FooterView, Frame, FrameHeader,
-    FrameKind, Frames, GroupHeader, GroupPlace, Incarnation, PAYLOAD_BYTES_MAX, SLOT_BYTES, SUPERBLOCK_BYTES,
-    SegmentHeader, Superblock, Walk, choose_slot, crc32, frame_bytes, scan_tail,
+    BLOCK_BYTES, BadBlock, BatchView, Chunk, CleanTail, Damage, Digest, Footer, FooterView, Frame,
+    FrameHeader, FrameKind, Frames, GroupHeader, GroupPlace, Incarnation, PAYLOAD_BYTES_MAX, SLOT_BYTES,
+    SUPERBLOCK_BYTES, SegmentHeader, SnapshotHead, Superblock, Walk, choose_slot, crc32, frame_bytes,
+    scan_tail, write_chunk,
 };
 use annals::{Epoch, LogId, Lsn, SegmentId, WriteMethod};
 use proptest::collection::vec;
@@ -46,6 +47,33 @@ fn the_largest_lengths_are_bounded_by_the_bytes_there_are() {
     batch.encode_into(&mut stored);
     assert_eq!(FrameHeader::decode(&stored), Err(Damage::Malformed));
     assert!(BatchView::parse(&[0; 64], u32::MAX).is_err());
+    for (length, count, fits) in [(20, 1, true), (19, 1, false), (16, 0, false), (64, 13, false)] {
+        FrameHeader { kind: FrameKind::Produced, length, count, ..LONGEST }.encode_into(&mut stored);
+        assert_eq!(FrameHeader::decode(&stored).is_ok(), fits, "{length} {count}");
+    }
+    for (count, fits) in [(1, true), (2, false), (0, false)] {
+        FrameHeader { kind: FrameKind::Control, count, ..LONGEST }.encode_into(&mut stored);
+        assert_eq!(FrameHeader::decode(&stored).is_ok(), fits, "{count}");
+    }
+}
+
+#[test]
+fn a_snapshot_that_claims_four_gigabytes_is_refused() {
+    let head = SnapshotHead {
+        log_id: LogId::new(1),
+        application_bytes: u64::MAX,
+        application_checksum: 0,
+        state: vec![7; 20],
+    };
+    let mut bytes = head.encode();
+    assert_eq!(SnapshotHead::decode(&bytes), Ok(head));
+    bytes[44..48].fill(0xFF);
+    assert_eq!(SnapshotHead::decode(&bytes), Err(BadBlock::Damaged));
+    let mut chunk = write_chunk(u64::MAX, b"a chunk");
+    assert_eq!(Chunk::parse(&chunk).map(|chunk| chunk.offset), Ok(u64::MAX));
+    chunk[4..8].fill(0xFF);
+    assert_eq!(Chunk::parse(&chunk), Err(Damage::Cut));
+    assert_eq!(Chunk::parse(&[]), Err(Damage::Cut));
 }
 
 #[test]

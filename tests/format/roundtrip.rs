@@ -1,12 +1,13 @@
 //! What is encoded is decoded, for each structure, over all of its values.
 
 use annals::format::{
-    BadBlock, BatchView, CleanTail, Digest, Footer, FooterKind, FooterView, Frame, FrameHeader, FrameKind,
-    GroupHeader, GroupPlace, Incarnation, MARK_BYTES_MAX, Mark, SLOT_BYTES, SUPERBLOCK_BYTES, SegmentHeader,
-    Stamp, Superblock, Tables, Vote, batch_payload_bytes, choose_slot, crc32, footer_bytes_for, frame_bytes,
-    write_batch, write_epoch_start, write_gap, write_record,
+    BadBlock, BatchView, CleanTail, Digest, Footer, FooterKind, FooterView, Frame, FrameCheck, FrameHeader,
+    FrameKind, GroupHeader, GroupPlace, Incarnation, MARK_BYTES_MAX, Mark, Origin, SLOT_BYTES,
+    SUPERBLOCK_BYTES, SegmentHeader, Stamp, Superblock, Tables, Vote, batch_payload_bytes, choose_slot,
+    crc32, footer_bytes_for, frame_bytes, produced_payload_bytes, write_batch, write_control,
+    write_epoch_start, write_gap, write_produced, write_record,
 };
-use annals::{Epoch, LogId, Lsn, ReplicaId, SegmentId, WriteMethod};
+use annals::{DiskId, Epoch, LogId, Lsn, ProducerId, ReplicaId, SegmentId, WriteMethod};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -42,7 +43,7 @@ fn superblocks() -> impl Strategy<Value = Superblock> {
         let (segment_id, last_lsn) = (SegmentId::new(id), Lsn::new(last));
         CleanTail { segment_id, end, last_lsn, digest: Digest::new(digest) }
     });
-    let bytes = prop_oneof![vec(any::<u8>(), 0..300), Just(vec![7; MARK_BYTES_MAX]), Just(vec![1; 3952])];
+    let bytes = prop_oneof![vec(any::<u8>(), 0..300), Just(vec![7; MARK_BYTES_MAX]), Just(vec![1; 3920])];
     let mark = (any::<u64>(), bytes).prop_map(|(lsn, bytes)| Mark { lsn: Lsn::new(lsn), bytes });
     let numbers = (0..u64::MAX >> 1, any::<u128>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
     let rest = (0..3_usize, 0..u64::MAX, 1..u64::MAX, option::of(tail), option::of(mark));
@@ -54,9 +55,15 @@ fn superblocks() -> impl Strategy<Value = Superblock> {
             replica_id: ReplicaId::new(replica),
             write_method: WriteMethod::ALL[method],
             epoch: Epoch::new(epoch),
-            vote: Vote { epoch: Epoch::new(vote), replica: ReplicaId::new(voted) },
+            vote: Vote {
+                epoch: Epoch::new(vote),
+                replica: ReplicaId::new(voted),
+                disk: DiskId::new(log >> 1),
+            },
+            generation: vote ^ epoch,
             durable: Lsn::new(durable),
             first_lsn: Lsn::new(first),
+            trimmed_epoch: Epoch::new(first ^ epoch),
             clean_tail,
             mark,
         }
@@ -104,6 +111,37 @@ proptest! {
         prop_assert_eq!(frame.check(), Ok(()));
         prop_assert_eq!(frame.header().kind, FrameKind::EpochStart);
         prop_assert_eq!((frame.header().lsn, frame.header().epoch), (stamp.lsn, stamp.epoch));
+    }
+
+    #[test]
+    fn a_record_of_the_replication_is_read_back_and_is_none_of_a_caller(stamp in stamps(), payload in payloads()) {
+        let mut stored = vec![0xEE; index(frame_bytes(payload.len() as u64))];
+        write_control(&mut stored, stamp, &payload);
+        let frame = Frame::parse(&stored).unwrap();
+        prop_assert_eq!(frame.check(), Ok(()));
+        prop_assert_eq!((frame.header().kind, frame.header().count), (FrameKind::Control, 1));
+        prop_assert_eq!((frame.payload(), frame.record(stamp.lsn)), (&payload[..], None));
+    }
+
+    #[test]
+    fn records_of_a_producer_are_read_back_with_their_numbers(
+        stamp in stamps(), (producer, sequence) in (1..=u64::MAX, 1..1_u64 << 60), records in vec(payloads(), 1..20),
+    ) {
+        let bytes = records.iter().map(|record| record.len() as u64).sum();
+        let mut stored = vec![0xEE; index(frame_bytes(produced_payload_bytes(records.len(), bytes)))];
+        let origin = Origin { producer: ProducerId::new(producer), sequence };
+        write_produced(&mut stored, stamp, origin, &records);
+        let frame = Frame::parse(&stored).unwrap();
+        prop_assert_eq!(frame.check(), Ok(()));
+        let mut check = FrameCheck::new(frame.header());
+        stored.chunks(7).for_each(|piece| check.update(piece));
+        prop_assert_eq!(check.finish(), Ok(()));
+        let (kind, count) = (frame.header().kind, frame.header().count as usize);
+        prop_assert_eq!((kind, count, frame.origin()), (FrameKind::Produced, records.len(), Some(origin)));
+        for (record, at) in records.iter().zip(0..) {
+            prop_assert_eq!(frame.record(stamp.lsn.plus(at)), Some(&record[..]));
+        }
+        prop_assert_eq!(frame.record(stamp.lsn.plus(records.len() as u64)), None);
     }
 
     #[test]

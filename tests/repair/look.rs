@@ -224,7 +224,7 @@ fn dumped(disk: &SimDisk, report: Report) -> (Vec<(u64, Vec<u8>)>, Vec<LsnRange>
     while let Some(next) = dump.next().unwrap() {
         match next {
             Dumped::Record { lsn, bytes, .. } => records.push((lsn.get(), bytes.to_vec())),
-            Dumped::EpochStart { .. } => panic!("no epoch begins"),
+            Dumped::EpochStart { .. } | Dumped::Control { .. } => panic!("no epoch begins"),
             Dumped::Gap { lsns, is_given_up } => {
                 assert!(!is_given_up);
                 gaps.push(lsns);

@@ -1,22 +1,24 @@
 //! Builds the bytes of a segment, group by group, the way the log does.
 
 use annals::format::{
-    Digest, Footer, FooterKind, GROUP_HEADER_BYTES, GroupHeader, GroupPlace, HEADER_BLOCK_BYTES,
-    SegmentHeader, Stamp, Tables, batch_payload_bytes, block_up, frame_bytes, write_batch, write_epoch_start,
-    write_gap, write_record,
+    Digest, Footer, FooterKind, GROUP_HEADER_BYTES, GroupHeader, GroupPlace, HEADER_BLOCK_BYTES, Origin,
+    SegmentHeader, Stamp, Tables, batch_payload_bytes, block_up, frame_bytes, produced_payload_bytes,
+    write_batch, write_control, write_epoch_start, write_gap, write_produced, write_record,
 };
 use annals::{Epoch, Lsn};
 
 /// What goes into a frame.
+// The campaign of damage has no gap but those that its repairs make, and no replicas.
+#[allow(dead_code)]
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
     Record(Vec<u8>),
     Batch(Vec<Vec<u8>>),
     EpochStart,
     /// So many lost records.
-    // The campaign of damage has none but those that its repairs make.
-    #[allow(dead_code)]
     Gap(u32),
+    Control(Vec<u8>),
+    Produced(Origin, Vec<Vec<u8>>),
 }
 
 /// Where a group begins.
@@ -95,6 +97,10 @@ impl Builder {
                 batch_payload_bytes(records.len(), records.iter().map(|record| record.len() as u64).sum())
             }
             Content::EpochStart | Content::Gap(_) => 0,
+            Content::Control(payload) => payload.len() as u64,
+            Content::Produced(_, records) => {
+                produced_payload_bytes(records.len(), records.iter().map(|record| record.len() as u64).sum())
+            }
         };
         let end = at + frame_bytes(payload_bytes);
         if matches!(content, Content::EpochStart) {
@@ -107,6 +113,8 @@ impl Builder {
             Content::Batch(records) => write_batch(frame, stamp, records),
             Content::EpochStart => write_epoch_start(frame, stamp),
             Content::Gap(count) => write_gap(frame, stamp, *count),
+            Content::Control(payload) => write_control(frame, stamp, payload),
+            Content::Produced(origin, records) => write_produced(frame, stamp, *origin, records),
         };
         let header = annals::format::FrameHeader::decode(frame).unwrap();
         self.tables.note(&header, group, at);

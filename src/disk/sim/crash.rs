@@ -130,6 +130,7 @@ impl SimDisk {
             writes_zeroes: state.writes_zeroes,
             unsupported: state.unsupported.clone(),
             trace: state.trace.clone(),
+            is_untraced: state.is_untraced,
             ..State::default()
         };
         for (name, inode) in names {

@@ -79,6 +79,13 @@ impl SimDisk {
         state.trace.iter().flat_map(|line| [&**line, "\n"]).collect()
     }
 
+    /// Keeps no trace from now on, for a simulation that does very much.
+    pub fn stop_trace(&self) {
+        let mut state = self.shared.state.lock();
+        state.is_untraced = true;
+        state.trace.clear();
+    }
+
     /// Adds a line to the trace, for orientation.
     pub fn note(&self, line: &str) {
         self.shared.state.lock().note(line);

@@ -47,6 +47,8 @@ pub(super) struct State {
     pub(super) stalled: bool,
     pub(super) blocked: BTreeMap<u64, String>,
     pub(super) trace: VecDeque<Arc<str>>,
+    /// Whether nothing is added to the trace.
+    pub(super) is_untraced: bool,
 }
 
 /// A file apart from its names.
@@ -206,8 +208,12 @@ impl State {
         if self.off {
             return Err(power_is_off());
         }
-        let name = self.name_of(target);
-        let fault = strike(&mut self.plan, operation, &name);
+        let fault = if self.plan.is_empty() {
+            None
+        } else {
+            let name = self.name_of(target);
+            strike(&mut self.plan, operation, &name)
+        };
         let mut turn = fault.map_or(Turn::Go, Turn::Fault);
         if operation.mutates() {
             self.operations += 1;
@@ -220,20 +226,24 @@ impl State {
                 None => {}
             }
         }
-        let outcome = match turn {
-            Turn::Go => String::new(),
-            Turn::Cut => " -> power fails".to_owned(),
-            Turn::Fault(fault) => format!(" -> {fault:?}"),
-        };
         // Reads that succeed would only drown the rest.
-        if operation.mutates() || turn != Turn::Go {
+        if !self.is_untraced && (operation.mutates() || turn != Turn::Go) {
+            let name = self.name_of(target);
             let line = format!("#{} {operation:?} {name} {detail}", self.operations);
+            let outcome = match turn {
+                Turn::Go => String::new(),
+                Turn::Cut => " -> power fails".to_owned(),
+                Turn::Fault(fault) => format!(" -> {fault:?}"),
+            };
             self.note(&format!("{}{outcome}", line.trim_end()));
         }
         Ok(turn)
     }
 
     pub(super) fn note(&mut self, line: &str) {
+        if self.is_untraced {
+            return;
+        }
         if self.trace.len() == TRACE_LINES {
             self.trace.pop_front();
         }

@@ -482,3 +482,21 @@ fn a_hundred_thousand_files_are_no_burden() {
     }
     assert_eq!(disk.shared.state.lock().inodes.len(), 0);
 }
+
+#[test]
+fn a_disk_that_keeps_no_trace_is_otherwise_the_same() {
+    let run = |is_traced: bool| {
+        let disk = SimDisk::new(5);
+        if !is_traced {
+            disk.stop_trace();
+        }
+        let file = disk.create("a").unwrap();
+        file.write_at(b"some bytes", 0).unwrap();
+        disk.fail(Fail::nth(Operation::Sync, 1, Fault::Io).on("a"));
+        assert!(file.sync().is_err());
+        let found = disk.crash(CrashPolicy::KEEP_ALL);
+        assert_eq!(found.trace().is_empty(), !is_traced);
+        (disk.operations(), found.entropy(), found.list().unwrap())
+    };
+    assert_eq!(run(true), run(false));
+}

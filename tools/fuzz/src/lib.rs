@@ -6,8 +6,10 @@
 
 mod corpus;
 mod directory;
+mod message;
 mod mutate;
 mod segment;
+mod snapshot;
 
 use annals::format::{
     BatchView, Frame, FrameHeader, FrameKind, SLOT_BYTES, Superblock, Walk, choose_slot, frame_bytes,
@@ -16,8 +18,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 pub use corpus::replay_corpus;
 pub use directory::fuzz_directory;
+pub use message::fuzz_message;
 pub use mutate::Noise;
 pub use segment::fuzz_segment;
+pub use snapshot::fuzz_snapshot;
 
 /// A decoder, with bytes that it takes and what has to hold of it.
 #[derive(Clone, Copy, Debug)]
@@ -31,18 +35,21 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "directory", check: fuzz_directory, seeds: directories, mend: mend_directory },
     Target { name: "examine", check: fuzz_examine, seeds: segments, mend: mutate::mend },
     Target { name: "frame", check: fuzz_frame, seeds: frames, mend: mutate::mend },
     Target { name: "journal", check: fuzz_journal, seeds: journals, mend: mutate::mend },
+    Target { name: "message", check: fuzz_message, seeds: message::messages, mend: |_| {} },
     Target { name: "segment", check: fuzz_segment, seeds: segments, mend: mutate::mend },
+    Target { name: "snapshot", check: fuzz_snapshot, seeds: snapshot::snapshots, mend: snapshot::mend },
     Target { name: "superblock", check: fuzz_superblock, seeds: || vec![SLOT.to_vec()], mend: mutate::mend },
 ];
 
 const TAIL: &[u8] = include_bytes!("../../../tests/data/format-v1/tail.seg");
 const SEALED: &[u8] = include_bytes!("../../../tests/data/format-v1/sealed.seg");
 const REPAIRED: &[u8] = include_bytes!("../../../tests/data/format-v1/repaired.seg");
+const REPLICATED: &[u8] = include_bytes!("../../../tests/data/format-v1/replicated.seg");
 const SLOT: &[u8] = include_bytes!("../../../tests/data/format-v1/superblock-slot-0");
 
 /// The golden files, as directories.
@@ -155,6 +162,14 @@ pub fn fuzz_frame(bytes: &[u8]) {
     if header.kind == FrameKind::Gap {
         assert!(frame.payload().is_empty() && frame.record(header.lsn).is_none());
     }
+    if header.kind == FrameKind::Control {
+        assert!(frame.record(header.lsn).is_none() && header.count == 1);
+    }
+    assert_eq!(frame.origin().is_some(), header.kind == FrameKind::Produced);
+    if frame.check().is_ok() && header.kind == FrameKind::Produced {
+        assert!(frame.origin().is_some_and(|origin| origin.producer.get() > 0 && origin.sequence > 0));
+        assert!(frame.record(header.lsn).is_some() && frame.record(header.last_lsn()).is_some());
+    }
     if frame.check().is_ok() && header.kind == FrameKind::Batch {
         let batch = BatchView::parse(frame.payload(), header.count).expect("checked with its frame");
         assert_eq!(batch.records().len() as u64, u64::from(header.count));
@@ -196,12 +211,12 @@ pub fn fuzz_superblock(bytes: &[u8]) {
 
 /// Segments of every kind.
 fn segments() -> Vec<Vec<u8>> {
-    [TAIL, SEALED, REPAIRED].map(<[u8]>::to_vec).into()
+    [TAIL, SEALED, REPAIRED, REPLICATED].map(<[u8]>::to_vec).into()
 }
 
 /// The stored frames of the golden segments.
 fn frames() -> Vec<Vec<u8>> {
-    [TAIL, REPAIRED].into_iter().flat_map(frames_of).collect()
+    [TAIL, REPAIRED, REPLICATED].into_iter().flat_map(frames_of).collect()
 }
 
 fn frames_of(segment: &[u8]) -> Vec<Vec<u8>> {
@@ -216,7 +231,7 @@ mod tests {
     use super::*;
 
     /// Enough for every kind of mutation to meet every structure; the binary goes on from here.
-    const ROUNDS: u64 = 3000;
+    const ROUNDS: u64 = 1000;
 
     #[test]
     fn no_decoder_trips_over_a_mutation_of_what_it_takes() {
@@ -228,7 +243,7 @@ mod tests {
     #[test]
     fn no_decoder_trips_over_the_golden_files() {
         for target in &TARGETS {
-            [TAIL, SEALED, REPAIRED, SLOT, &[]].into_iter().for_each(target.check);
+            [TAIL, SEALED, REPAIRED, REPLICATED, SLOT, &[]].into_iter().for_each(target.check);
             (target.seeds)().iter().for_each(|seed| (target.check)(seed));
         }
     }

@@ -83,7 +83,7 @@ pub(crate) fn write_all(
         match &next {
             Dumped::Record { .. } => written.records += 1,
             Dumped::Gap { lsns, is_given_up: false } => written.lost += lsns.records(),
-            Dumped::Gap { .. } | Dumped::EpochStart { .. } => {}
+            Dumped::Gap { .. } | Dumped::EpochStart { .. } | Dumped::Control { .. } => {}
         }
         let done = form.write(out.to, &next);
         written.has_reader = out.has_reader(done)?;

@@ -30,7 +30,7 @@ impl Form {
     pub(crate) fn write(self, out: &mut dyn Write, next: &Dumped<'_>) -> io::Result<()> {
         match (self, next) {
             (Form::Raw, Dumped::Record { bytes, .. }) => out.write_all(bytes),
-            (Form::Raw, Dumped::EpochStart { .. }) => Ok(()),
+            (Form::Raw, Dumped::EpochStart { .. } | Dumped::Control { .. }) => Ok(()),
             (Form::Raw, Dumped::Gap { lsns, is_given_up }) => {
                 note(&gap_text(*lsns, *is_given_up));
                 Ok(())
@@ -38,6 +38,10 @@ impl Form {
             (Form::Json, next) => write_json(out, next),
             (_, Dumped::Gap { lsns, is_given_up }) => writeln!(out, "# {}", gap_text(*lsns, *is_given_up)),
             (_, Dumped::EpochStart { lsn, epoch }) => writeln!(out, "# {lsn} begins epoch {epoch}"),
+            (_, Dumped::Control { lsn, epoch, bytes }) => {
+                let size = words::plural(bytes.len() as u64, "byte");
+                writeln!(out, "# {lsn} is a record of the replication, epoch {epoch}, {size}")
+            }
             (_, Dumped::Record { lsn, epoch, bytes }) => {
                 let size = words::plural(bytes.len() as u64, "byte");
                 write!(out, "{lsn}  epoch {epoch}, {size}")?;
@@ -104,6 +108,11 @@ fn write_json(out: &mut dyn Write, next: &Dumped<'_>) -> io::Result<()> {
         }
         Dumped::EpochStart { lsn, epoch } => {
             writeln!(out, "{{\"lsn\":{lsn},\"epoch\":{epoch},\"epoch_start\":true}}")
+        }
+        Dumped::Control { lsn, epoch, bytes } => {
+            write!(out, "{{\"lsn\":{lsn},\"epoch\":{epoch},\"control\":true,\"base64\":\"")?;
+            write_base64(out, bytes)?;
+            out.write_all(b"\"}\n")
         }
         Dumped::Gap { lsns: LsnRange { first, last }, is_given_up } => {
             writeln!(out, "{{\"gap\":{{\"first\":{first},\"last\":{last}}},\"given_up\":{is_given_up}}}")
@@ -195,6 +204,8 @@ mod tests {
         let lsns = LsnRange::new(Lsn::new(3), Lsn::new(9)).unwrap();
         Form::Json.write(&mut out, &Dumped::Gap { lsns, is_given_up: true }).unwrap();
         Form::Json.write(&mut out, &Dumped::EpochStart { lsn: Lsn::new(10), epoch: Epoch::new(2) }).unwrap();
+        let control = Dumped::Control { lsn: Lsn::new(11), epoch: Epoch::new(2), bytes: b"abc" };
+        Form::Json.write(&mut out, &control).unwrap();
         let lines: Vec<serde_json::Value> = out
             .split(|&byte| byte == b'\n')
             .filter(|line| !line.is_empty())
@@ -202,5 +213,7 @@ mod tests {
             .collect();
         assert_eq!(lines[0], serde_json::json!({ "gap": { "first": 3, "last": 9 }, "given_up": true }));
         assert_eq!(lines[1], serde_json::json!({ "lsn": 10, "epoch": 2, "epoch_start": true }));
+        let control = serde_json::json!({ "lsn": 11, "epoch": 2, "control": true, "base64": "YWJj" });
+        assert_eq!(lines[2], control);
     }
 }

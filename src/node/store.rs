@@ -1,0 +1,246 @@
+//! What one replica keeps on its disk.
+
+mod append;
+mod mend;
+mod open;
+mod part;
+mod read;
+mod snapshots;
+#[cfg(test)]
+mod tests;
+mod truncate;
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use self::part::Part;
+use self::snapshots::{Snapshot, Stage};
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::format::Vote;
+use crate::log::store::Files;
+use crate::log::superblock_file::{Copies, SuperblockFile};
+use crate::protocol::{Base, EpochHistory, Member, Meta, State};
+use crate::segment::QUARANTINE;
+use crate::types::{DiskId, Lsn};
+
+/// The name of the file that says that something is lost.
+pub(super) const DAMAGED: &str = "damaged";
+
+/// How a replica's store is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoreOptions {
+    /// Bytes of a segment; a group that needs more gets a larger one.
+    pub segment_bytes: u64,
+}
+
+impl Default for StoreOptions {
+    fn default() -> StoreOptions {
+        StoreOptions { segment_bytes: 64 << 10 }
+    }
+}
+
+/// What one replica keeps on its disk: log, superblock, snapshots, and a note if something is lost.
+///
+/// Every method does its work before it returns. [`write`](ReplicaStore::write) alone leaves something in between: it is
+/// durable with the next [`sync`](ReplicaStore::sync), or where the next segment begins. After an error nothing is known of the disk (S12): drop the store,
+/// tell the core [`Input::DiskFailed`](crate::protocol::Input::DiskFailed) and [`open`](ReplicaStore::open) again. A crash
+/// during any of them leaves the state before or the one after.
+pub struct ReplicaStore {
+    files: Files,
+    options: StoreOptions,
+    superblock: SuperblockFile,
+    /// The segments in the order of their LSNs; the last one is the tail.
+    parts: Vec<Part>,
+    /// What stands before the end of the tail's last group in its block.
+    last_block: Vec<u8>,
+    /// Of the records that are retained.
+    history: EpochHistory,
+    durable: Lsn,
+    /// The newest record that something synced vouches for, and the same once all is synced that was written.
+    vouched: (Lsn, Lsn),
+    snapshot: Snapshot,
+    stage: Option<Stage>,
+    _lock: Box<dyn Any + Send>,
+}
+
+impl ReplicaStore {
+    /// Makes the store of a new replica in an empty directory; the log's id is that of the member's disk.
+    ///
+    /// `base` is at LSN 0: with the first membership, or without one for a newcomer.
+    ///
+    /// # Errors
+    /// [`Error::NotEmpty`] if there is a store, and whatever the operating system says.
+    pub fn create(disk: &dyn Disk, me: Member, base: &Base) -> Result<()> {
+        open::create(disk, me, base)
+    }
+
+    /// Opens the store, and recovers it: what was never synced may be gone, what was is there.
+    ///
+    /// Lost records are replaced by gaps, after that was noted durably; the state then says which (S11). Without
+    /// anything in the directory, or without its superblock or its base, there is no store, and the state is blank.
+    ///
+    /// # Errors
+    /// [`Error::NewerVersion`], [`Error::InUse`], and whatever the operating system says.
+    pub fn open(disk: &Arc<dyn Disk>, options: StoreOptions) -> Result<(Option<ReplicaStore>, State)> {
+        open::open(disk, options)
+    }
+
+    /// The identity of the disk: the log's id.
+    #[must_use]
+    pub fn disk_id(&self) -> DiskId {
+        DiskId::new(self.superblock.current().log_id.get())
+    }
+
+    /// The oldest record that can be read, or that comes first.
+    #[must_use]
+    pub fn first(&self) -> Lsn {
+        self.history.base().lsn.next()
+    }
+
+    /// The newest record, synced or not.
+    #[must_use]
+    pub fn last(&self) -> Lsn {
+        self.history.last().lsn
+    }
+
+    /// The newest record that is synced.
+    #[must_use]
+    pub const fn durable(&self) -> Lsn {
+        self.durable
+    }
+
+    /// The newest record of which a later one, or the superblock, says that it was synced: if it, or one before it, is
+    /// damaged, opening the store tells. Damage to newer ones cannot be told from a torn write.
+    #[must_use]
+    pub const fn vouched(&self) -> Lsn {
+        self.vouched.0
+    }
+
+    /// Says in the superblock that everything synced is synced, as an idle log does within a second.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    pub fn vouch(&mut self) -> Result<()> {
+        let durable = self.durable;
+        if self.superblock.current().durable >= durable {
+            return Ok(());
+        }
+        self.superblock.update(Copies::One, |superblock| superblock.durable = durable)?;
+        self.has_vouched();
+        Ok(())
+    }
+
+    /// Takes note that the superblock says that all is durable that is.
+    fn has_vouched(&mut self) {
+        let durable = self.durable;
+        self.vouched = (durable, self.vouched.1.max(durable));
+    }
+
+    /// Saves the meta durably, in both copies: a vote must not be forgotten if one of them is damaged later.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    pub fn save_meta(&mut self, meta: &Meta) -> Result<()> {
+        let durable = self.durable;
+        let voted = meta.vote.unwrap_or_default();
+        let vote_epoch = meta.vote.map_or(Vote::default().epoch, |_| meta.epoch);
+        self.superblock.update(Copies::Both, |superblock| {
+            superblock.epoch = meta.epoch;
+            superblock.vote = Vote { epoch: vote_epoch, replica: voted.id, disk: voted.disk };
+            superblock.generation = meta.generation;
+            superblock.durable = superblock.durable.max(durable);
+        })?;
+        self.has_vouched();
+        Ok(())
+    }
+
+    /// Forgets the records up to `through`, which the base covers; those segments go that hold nothing else.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    ///
+    /// # Panics
+    /// If the base does not cover them.
+    pub fn trim(&mut self, through: Lsn) -> Result<()> {
+        assert!(through <= self.snapshot.base.position.lsn, "the base covers what is trimmed");
+        if through < self.first() {
+            return Ok(());
+        }
+        if through > self.durable {
+            self.sync()?;
+        }
+        let covered = self.snapshot.base.position;
+        // In a gap the history has a lower bound only.
+        let known = Some(covered).filter(|covered| covered.lsn == through);
+        let Some(base) = known.or_else(|| self.history.position(through)) else {
+            return Err(Error::BeyondEnd { asked: through, last: self.last() });
+        };
+        let durable = self.durable;
+        self.superblock.update(Copies::Both, |superblock| {
+            superblock.first_lsn = through.next();
+            superblock.trimmed_epoch = base.epoch;
+            superblock.durable = superblock.durable.max(durable);
+        })?;
+        self.has_vouched();
+        self.history.forget(through);
+        let gone =
+            self.parts.iter().skip(1).take_while(|next| next.header.first_lsn <= through.next()).count();
+        for part in self.parts.drain(..gone) {
+            self.files.remove(&part.name)?;
+        }
+        if gone > 0 { self.files.sync_dir() } else { Ok(()) }
+    }
+
+    /// The base: what was taken, installed or begun with last.
+    #[must_use]
+    pub const fn base(&self) -> &Base {
+        &self.snapshot.base
+    }
+
+    /// Notes that something may be lost, because it could not be read: the next [`open`](ReplicaStore::open) looks at every
+    /// byte.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    pub fn doubt(&mut self) -> Result<()> {
+        open::note_damage(&*self.files.disk)
+    }
+
+    /// Removes the note that something is lost: nothing is any more. Open the store again then.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    pub fn recovered(&mut self) -> Result<()> {
+        match self.files.disk.remove(DAMAGED) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return self.files.io("remove", DAMAGED, Err(error));
+            }
+            _ => {}
+        }
+        // What the repair has put aside was the only copy, and is not any more.
+        for name in open::list(&*self.files.disk)? {
+            if name.starts_with(QUARANTINE) {
+                self.files.remove(&name)?;
+            }
+        }
+        self.files.sync_dir()
+    }
+
+    fn tail(&self) -> &Part {
+        self.parts.last().expect("a store has a tail")
+    }
+
+    fn tail_mut(&mut self) -> &mut Part {
+        self.parts.last_mut().expect("a store has a tail")
+    }
+}
+
+impl fmt::Debug for ReplicaStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("ReplicaStore");
+        shown.field("disk_id", &self.disk_id()).field("first", &self.first()).field("last", &self.last());
+        shown.field("durable", &self.durable).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,282 @@
+//! Making a store, and recovering one.
+
+use std::any::Any;
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::part::Part;
+use super::snapshots::{BASE, finish_install, read_base, read_stage, store};
+use super::{DAMAGED, ReplicaStore, StoreOptions};
+use crate::disk::{Access, Disk, Lock};
+use crate::error::{Error, Result};
+use crate::format::{BLOCK_BYTES, FrameKind, Superblock};
+use crate::log::prepare::{Go, make_spare};
+use crate::log::recover::{Begin, Recovered, Wanted, begin_first, recover};
+use crate::log::store::Files;
+use crate::log::superblock_file::SuperblockFile;
+use crate::node::frames::content_of;
+use crate::protocol::{Base, Content, EpochHistory, Health, Member, Meta, Position, Span, Spans, State};
+use crate::repair::{self, Silent};
+use crate::segment::{FileName, LOCK};
+use crate::types::{Epoch, LogId, LogIncarnation, Lsn, LsnRange, WriteMethod};
+
+/// Attempts to open a store that has to be repaired: what is lost is found with the first or the second.
+const ATTEMPTS: usize = 4;
+/// Bits of an incarnation that count within one opening of the store.
+const INCARNATION_BITS: u32 = 20;
+
+pub(super) fn create(disk: &dyn Disk, me: Member, base: &Base) -> Result<()> {
+    if SuperblockFile::read(disk)?.is_some() {
+        return Err(Error::NotEmpty);
+    }
+    let log_id = LogId::new(me.disk.get());
+    store(disk, log_id, BASE, (base, &[]))?;
+    // Last: a directory with a superblock has all the rest.
+    let superblock = Superblock::new(log_id, WriteMethod::Buffered);
+    let first = Superblock { replica_id: me.id, epoch: Epoch::new(0), ..superblock };
+    SuperblockFile::create(disk, first).map(drop)
+}
+
+pub(super) fn open(disk: &Arc<dyn Disk>, options: StoreOptions) -> Result<(Option<ReplicaStore>, State)> {
+    // While a repair is not finished, the superblock may be on its way.
+    let is_repairing = |name: &String| FileName::of(name) == FileName::PendingRepair;
+    if list(&**disk)?.iter().any(is_repairing) && !repair(disk)? {
+        return Ok((None, blank()));
+    }
+    match SuperblockFile::read(&**disk) {
+        Ok(Some(_)) => {}
+        Ok(None) | Err(Error::SuperblockDamaged) => return Ok((None, blank())),
+        Err(error) => return Err(error),
+    }
+    finish_install(disk)?;
+    if is_damaged(&**disk)? && !repair(disk)? {
+        return Ok((None, blank()));
+    }
+    for _ in 1..ATTEMPTS {
+        match attempt(disk, options) {
+            Err(Error::Rot { .. } | Error::Hole { .. }) => {}
+            opened => return opened,
+        }
+        note_damage(&**disk)?;
+        if !repair(disk)? {
+            return Ok((None, blank()));
+        }
+    }
+    attempt(disk, options)
+}
+
+/// Notes durably that something may be lost (S11).
+pub(super) fn note_damage(disk: &dyn Disk) -> Result<()> {
+    match disk.create(DAMAGED) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(Error::io("create", DAMAGED, error));
+        }
+        _ => {}
+    }
+    disk.sync_dir().map_err(|source| Error::io("sync", "", source))
+}
+
+fn is_damaged(disk: &dyn Disk) -> Result<bool> {
+    match disk.open(DAMAGED, Access::Read) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io("open", DAMAGED, error)),
+    }
+}
+
+/// The names of all files, in order.
+pub(super) fn list(disk: &dyn Disk) -> Result<Vec<String>> {
+    let mut names = disk.list().map_err(|source| Error::io("list files", "", source))?;
+    names.sort();
+    Ok(names)
+}
+
+fn blank() -> State {
+    State { health: Health::Blank, ..State::default() }
+}
+
+/// Gives up what is lost, so that the log can be opened; whether that was possible. That it is lost was noted before.
+fn repair(disk: &Arc<dyn Disk>) -> Result<bool> {
+    let report = match repair::inspect(&**disk)? {
+        unfinished if unfinished.unfinished_repair.is_some() => unfinished,
+        _ => repair::verify(disk, 1, &Silent)?,
+    };
+    let done = repair::plan(&**disk, &report).and_then(|plan| {
+        let lost = plan.gives_up.iter().map(LsnRange::records).sum();
+        repair::repair(disk, &plan, Some(lost), &Silent)
+    });
+    match done {
+        Ok(_) => Ok(true),
+        Err(Error::NotRepairable { .. } | Error::NotALog) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn lock(disk: &dyn Disk) -> Result<Box<dyn Any + Send>> {
+    match disk.lock(LOCK).map_err(|source| Error::io("lock", LOCK, source))? {
+        Lock::Held(lock) => Ok(Box::new(lock)),
+        Lock::Taken(owner) => Err(Error::InUse { owner }),
+    }
+}
+
+/// Opens a store of which the log opens.
+fn attempt(disk: &Arc<dyn Disk>, options: StoreOptions) -> Result<(Option<ReplicaStore>, State)> {
+    let lock = lock(&**disk)?;
+    let wanted = Wanted { segment_bytes: options.segment_bytes, write_method: Some(WriteMethod::Buffered) };
+    let recovered = recover(&**disk, wanted)?;
+    let superblock = recovered.superblock.current().clone();
+    let Some(snapshot) = read_base(&**disk, superblock.log_id)? else { return Ok((None, blank())) };
+    let files = Files::new(Arc::clone(disk), WriteMethod::Buffered, recovered.next_spare_number);
+    clear(&files, &recovered)?;
+    let mut parts = Vec::new();
+    for sealed in &recovered.segments.sealed {
+        parts.push(Part::of_sealed(&files, sealed)?);
+    }
+    parts.extend(recovered.segments.tail.as_deref().map(Part::of_tail));
+    let base = Position { epoch: superblock.trimmed_epoch, lsn: superblock.first_lsn.prev() };
+    let loaded = load(&files, &parts, base)?;
+    if recovered.segments.tail.is_none() {
+        let begin = Begin { epoch: loaded.history.last().epoch, ..recovered.begin };
+        parts.push(first_part(&files, options, &begin)?);
+    }
+    let last = loaded.history.last().lsn;
+    if last < snapshot.base.position.lsn {
+        // The superblock has said before that it is there.
+        let name = parts[parts.len() - 1].name.clone();
+        return Err(Error::Hole { file: name, first: last.next(), last: snapshot.base.position.lsn });
+    }
+    let used = usize::try_from(recovered.end).expect("a place in memory") % BLOCK_BYTES;
+    let store = ReplicaStore {
+        options,
+        superblock: recovered.superblock,
+        parts,
+        last_block: recovered.last_block.map_or_else(Vec::new, |block| block[..used].to_vec()),
+        history: loaded.history.clone(),
+        durable: last,
+        vouched: (last, last),
+        snapshot,
+        stage: read_stage(&**disk, superblock.log_id)?,
+        files,
+        _lock: lock,
+    };
+    finish(store, loaded)
+}
+
+/// Removes files that are of no use any more.
+fn clear(files: &Files, recovered: &Recovered) -> Result<()> {
+    let trimmed = recovered.to_recycle.iter().map(|(name, _)| &**name);
+    let spares = recovered.spares.iter().map(|spare| &*spare.name);
+    let mut is_any = false;
+    for name in trimmed.chain(spares) {
+        files.remove(name)?;
+        is_any = true;
+    }
+    if is_any { files.sync_dir() } else { Ok(()) }
+}
+
+fn first_part(files: &Files, options: StoreOptions, begin: &Begin) -> Result<Part> {
+    let spare = make_spare(files, options.segment_bytes, &|_| Go::Enough)?;
+    let tail = begin_first(&*files.disk, spare.expect("nothing ends the preparation"), begin)?;
+    Ok(Part::of_tail(&tail))
+}
+
+/// Says what was found. What the base covers is not lost, and is forgotten where it would be.
+fn finish(mut store: ReplicaStore, loaded: Loaded) -> Result<(Option<ReplicaStore>, State)> {
+    let covered = store.base().position.lsn;
+    let is_noted = is_damaged(&*store.files.disk)?;
+    if let Some(gap) = loaded.gaps.iter().rev().find(|gap| gap.first <= covered) {
+        store.trim(gap.last.min(covered))?;
+        let superblock = store.superblock.current();
+        let base = Position { epoch: superblock.trimmed_epoch, lsn: superblock.first_lsn.prev() };
+        store.history = load(&store.files, &store.parts, base)?.history;
+    }
+    let gaps = loaded.gaps.iter().filter_map(|gap| LsnRange::new(gap.first.max(covered.next()), gap.last));
+    let gaps: Vec<LsnRange> = gaps.collect();
+    let superblock = store.superblock.current();
+    let vote = superblock.vote;
+    let has_voted = vote.epoch == superblock.epoch && vote.replica.get() != 0;
+    let replay = loaded.replay.into_iter().filter_map(|(lsn, content)| after(covered, lsn, content));
+    let state = State {
+        meta: Meta {
+            epoch: superblock.epoch,
+            vote: has_voted.then_some(Member { id: vote.replica, disk: vote.disk }),
+            generation: superblock.generation,
+        },
+        base: store.base().clone(),
+        history: store.history.clone(),
+        replay: replay.collect(),
+        commit: covered,
+        incarnation: LogIncarnation::new(superblock.sequence << INCARNATION_BITS),
+        health: if is_noted || !gaps.is_empty() { Health::Damaged(gaps) } else { Health::Whole },
+        staged: store.stage.as_ref().map(super::snapshots::Stage::progress),
+        snapshot_bytes: (covered > Lsn::ZERO).then_some(store.snapshot.application_bytes),
+    };
+    Ok((Some(store), state))
+}
+
+/// The part of what a frame says that is about records after `covered`.
+fn after(covered: Lsn, lsn: Lsn, content: Content) -> Option<(Lsn, Content)> {
+    if lsn > covered {
+        return Some((lsn, content));
+    }
+    let Content::Records(Spans::One(span)) = content else { return None };
+    let gone = covered.get() - span.lsn.get() + 1;
+    let records = u32::try_from(u64::from(span.records).checked_sub(gone)?).ok().filter(|left| *left > 0)?;
+    let span = Span { sequence: span.sequence + gone, lsn: covered.next(), records, ..span };
+    Some((span.lsn, Content::Records(Spans::One(span))))
+}
+
+/// What the frames of a log say.
+pub(super) struct Loaded {
+    pub(super) history: EpochHistory,
+    /// But for plain records.
+    pub(super) replay: Vec<(Lsn, Content)>,
+    /// Merged.
+    pub(super) gaps: Vec<LsnRange>,
+}
+
+/// Reads and checks every frame of the log after `base`.
+///
+/// # Errors
+/// [`Error::Rot`] and [`Error::Hole`], and whatever the operating system says.
+pub(super) fn load(files: &Files, parts: &[Part], base: Position) -> Result<Loaded> {
+    let mut loaded = Loaded { history: EpochHistory::new(base), replay: Vec::new(), gaps: Vec::new() };
+    for part in parts {
+        let next = loaded.history.last().lsn.next();
+        if part.is_empty() || part.last() < next {
+            continue;
+        }
+        let bytes = part.bytes(files)?;
+        let _ = part.visit(&bytes, next, &mut |frame| {
+            let header = frame.header();
+            let range = LsnRange { first: header.lsn.max(next), last: header.last_lsn() };
+            let last = loaded.history.last();
+            let is_gap = header.kind == FrameKind::Gap;
+            if range.first != last.lsn.next() || (header.epoch < last.epoch && !is_gap) {
+                return Err(part.contradiction(header.lsn));
+            }
+            // A gap tells no epoch: that of the record before it is a lower bound, and there is none below the first.
+            loaded.history.append(header.epoch.max(last.epoch).max(Epoch::FIRST), range);
+            if is_gap {
+                loaded.lost(range);
+                return Ok(ControlFlow::Continue(()));
+            }
+            let content = content_of(frame).map_err(|_| part.contradiction(header.lsn))?;
+            loaded.replay.extend(
+                content.filter(|content| *content != Content::PLAIN).map(|content| (header.lsn, content)),
+            );
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    Ok(loaded)
+}
+
+impl Loaded {
+    fn lost(&mut self, range: LsnRange) {
+        match self.gaps.last_mut() {
+            Some(last) if last.last.next() == range.first => last.last = range.last,
+            _ => self.gaps.push(range),
+        }
+    }
+}

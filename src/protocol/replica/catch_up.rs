@@ -1,0 +1,209 @@
+//! How a primary brings the others up to date: probe, tell where the logs part, read from the log until they stream.
+
+use super::peer::Step;
+use super::{Office, Replica, Taken};
+use crate::protocol::effect::Effect;
+use crate::protocol::group::Group;
+use crate::protocol::history::{Common, Position};
+use crate::protocol::membership::Member;
+use crate::protocol::message::{Message, ProbeReply};
+use crate::protocol::refusal::Refusal;
+use crate::protocol::rules::Rule;
+use crate::types::{LogIncarnation, Lsn, ReplicaId};
+
+impl Replica {
+    /// Begins anew with a peer: nothing is known of its log.
+    pub(super) fn probe_again(&mut self, id: ReplicaId) {
+        let now = self.now;
+        let Some(peer) = self.peer_by_id(id) else { return };
+        peer.go(Step::Probe { through: Lsn::LAST }, now);
+        let member = peer.member;
+        self.send(member, Message::Probe { through: Lsn::LAST });
+    }
+
+    /// With each heartbeat: asks again where an answer is overdue.
+    pub(super) fn nudge(&mut self, member: Member) {
+        let (now, patience) = (self.now, self.config.timing.election_min);
+        let Office::Primary(reign) = &mut self.office else { return };
+        let Some(peer) = reign.peer(member) else { return };
+        let is_overdue = now.since(peer.moved) >= patience;
+        match peer.step {
+            Step::Probe { through } => self.send(member, Message::Probe { through }),
+            Step::Join { .. } | Step::Snapshot { .. } | Step::Mend { .. } if is_overdue => {
+                self.probe_again(member.id)
+            }
+            // What was sent is lost, or its disk is slow: to look again does no harm in either case.
+            Step::Follow { is_reading: false, .. } if is_overdue && peer.is_waiting() => {
+                self.probe_again(member.id)
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn probe_reply(&mut self, from: Member, reply: &ProbeReply) -> Taken {
+        let (now, last) = (self.now, self.ledger.last());
+        let is_bound = self.rules(Rule::BindAcknowledgements);
+        let Office::Primary(reign) = &mut self.office else { return Err(Refusal::WrongRole) };
+        let peer = reign.peer(from).ok_or(Refusal::WrongRole)?;
+        if !matches!(peer.step, Step::Probe { through } if through == reply.through) {
+            return Err(Refusal::NotAsked);
+        }
+        if peer.incarnation.is_some_and(|known| reply.incarnation < known) {
+            return Err(Refusal::StaleIncarnation);
+        }
+        if reply.history.last().epoch > self.meta.epoch {
+            return Err(Refusal::ImpossibleLsn);
+        }
+        peer.heard = Some(now);
+        peer.live(reply.incarnation, is_bound);
+        match self.ledger.history.common(&reply.history) {
+            Common::At(common) => {
+                peer.go(Step::Join { common: common.lsn }, now);
+                self.send(from, Message::Follow { common, incarnation: reply.incarnation, last: last.lsn });
+            }
+            // Its answer does not reach back far enough, and this log does: the older part of its history.
+            Common::Below(lsn) if lsn >= self.ledger.history.base().lsn && lsn < reply.through => {
+                peer.go(Step::Probe { through: lsn }, now);
+                self.send(from, Message::Probe { through: lsn });
+            }
+            Common::Below(_) => self.offer_snapshot(from),
+        }
+        Ok(())
+    }
+
+    pub(super) fn ack(
+        &mut self,
+        from: Member,
+        incarnation: LogIncarnation,
+        durable: Lsn,
+        is_whole: bool,
+    ) -> Taken {
+        let (now, last) = (self.now, self.ledger.last().lsn);
+        let window = self.config.limits.window_bytes;
+        let is_bound = self.rules(Rule::BindAcknowledgements);
+        let abstains = self.rules(Rule::DamagedAbstains);
+        let Office::Primary(reign) = &mut self.office else { return Err(Refusal::WrongRole) };
+        let peer = reign.peer(from).ok_or(Refusal::WrongRole)?;
+        if durable > last && is_bound {
+            return Err(Refusal::ImpossibleLsn);
+        }
+        peer.heard = Some(now);
+        if let Step::Join { common } = peer.step
+            && peer.incarnation.is_none_or(|probed| incarnation >= probed)
+            && durable <= last
+        {
+            peer.live(incarnation, is_bound);
+            peer.go(Step::Follow { next: common.next(), is_reading: false }, now);
+            if durable < common {
+                // What it has and has not synced fills its window, however often a slow disk is looked at again.
+                peer.sent(common, window, now);
+            }
+        }
+        // S6: what was synced in another life of the log may be gone.
+        if peer.incarnation != Some(incarnation) && is_bound {
+            return Err(Refusal::StaleIncarnation);
+        }
+        if !matches!(peer.step, Step::Follow { .. }) && is_bound {
+            return Err(Refusal::NotAsked);
+        }
+        if peer.acknowledged(durable.min(last), is_whole || !abstains, now) {
+            // A copy of what is committed makes no difference.
+            if durable > self.ledger.commit {
+                self.count();
+            }
+            self.hand_over();
+        }
+        self.feed(from);
+        Ok(())
+    }
+
+    pub(super) fn out_of_order(
+        &mut self,
+        from: Member,
+        incarnation: LogIncarnation,
+        last: Position,
+    ) -> Taken {
+        let Office::Primary(reign) = &mut self.office else { return Err(Refusal::WrongRole) };
+        let peer = reign.peer(from).ok_or(Refusal::WrongRole)?;
+        if peer.incarnation.is_some_and(|known| incarnation < known) {
+            return Err(Refusal::StaleIncarnation);
+        }
+        let is_probed = matches!(peer.step, Step::Probe { .. });
+        // Groups that overtook each other: the one that it misses may be on its way, but asking costs little.
+        let is_reading = matches!(peer.step, Step::Follow { is_reading: true, .. });
+        if is_probed || is_reading && last.lsn > self.ledger.last().lsn {
+            return Err(Refusal::NotAsked);
+        }
+        self.probe_again(from.id);
+        Ok(())
+    }
+
+    /// Reads for everybody who needs something from the log.
+    pub(super) fn feed_all(&mut self) {
+        let mut index = 0;
+        while let Office::Primary(reign) = &self.office
+            && let Some(peer) = reign.peers.get(index)
+        {
+            let member = peer.member;
+            self.feed(member);
+            index += 1;
+        }
+    }
+
+    /// Reads what the peer needs next from the log, as far as its window and the throttle allow.
+    pub(super) fn feed(&mut self, member: Member) {
+        let (now, last) = (self.now, self.ledger.last().lsn);
+        let (window, chunk) = (self.config.limits.window_bytes, u64::from(self.config.limits.chunk_bytes));
+        let first = self.ledger.first();
+        let Office::Primary(reign) = &mut self.office else { return };
+        let Some(peer) = reign.peer(member) else { return };
+        let Step::Follow { next, is_reading: false } = peer.step else { return };
+        if next > last || now < peer.read_at || !peer.has_room(chunk.min(window), window) {
+            return;
+        }
+        if next < first {
+            // Trimmed meanwhile.
+            return self.probe_again(member.id);
+        }
+        peer.step = Step::Follow { next, is_reading: true };
+        self.outbox.push(Effect::ReadLog { to: member.id, from: next, bytes_max: chunk });
+        self.pin();
+    }
+
+    /// A part of the log was read for a peer.
+    pub(super) fn log_read(&mut self, to: ReplicaId, group: Group) {
+        let now = self.now;
+        let rate = self.config.limits.catch_up_bytes_per_s;
+        let previous = self.ledger.history.position(group.range.first.prev());
+        let is_ours = self.ledger.history.epoch_at(group.range.last) == Some(group.epoch);
+        let commit = self.ledger.commit;
+        let Some(peer) = self.peer_by_id(to) else { return };
+        let Step::Follow { next, is_reading: true } = peer.step else { return };
+        if group.range.first != next {
+            return;
+        }
+        let (Some(previous), Some(incarnation), true) = (previous, peer.incarnation, is_ours) else {
+            // Trimmed while it was being read.
+            return self.probe_again(to);
+        };
+        peer.step = Step::Follow { next: group.range.last.next(), is_reading: false };
+        peer.sent(group.range.last, group.bytes, now);
+        if let Some(rate) = rate {
+            let nanos = group.bytes.saturating_mul(1_000_000_000) / rate.max(1);
+            peer.read_at = now.plus(std::time::Duration::from_nanos(nanos));
+        }
+        let member = peer.member;
+        self.send(member, Message::Append { previous, commit, incarnation, group });
+        self.feed(member);
+        self.pin();
+    }
+
+    /// The peer with this id: while a disk is being replaced there may be two, and only the newer one answers.
+    pub(super) fn peer_by_id(&mut self, id: ReplicaId) -> Option<&mut super::peer::Peer> {
+        let newest = self.ledger.membership().and_then(|ours| ours.member(id));
+        let Office::Primary(reign) = &mut self.office else { return None };
+        let place = reign.peers.iter().position(|peer| Some(peer.member) == newest);
+        let place = place.or_else(|| reign.peers.iter().position(|peer| peer.member.id == id))?;
+        reign.peers.get_mut(place)
+    }
+}

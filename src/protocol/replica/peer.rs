@@ -1,0 +1,168 @@
+//! What a primary knows of one of the others.
+
+use std::collections::VecDeque;
+
+use super::status::{PeerStatus, Stage};
+use crate::protocol::membership::Member;
+use crate::protocol::message::SnapshotId;
+use crate::protocol::time::Time;
+use crate::types::{LogIncarnation, Lsn, LsnRange};
+
+/// What a primary knows of one of the others.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Peer {
+    pub(super) member: Member,
+    pub(super) step: Step,
+    /// The life of its log that `acked` and the window are about.
+    pub(super) incarnation: Option<LogIncarnation>,
+    /// The newest record whose copy there counts for a commit.
+    pub(super) acked: Lsn,
+    /// The newest record that it has synced, whether the copy counts or not.
+    pub(super) synced: Lsn,
+    /// Groups that were sent and not acknowledged: their last records and sizes.
+    window: VecDeque<(Lsn, u64)>,
+    in_flight: u64,
+    /// When it said anything last in this epoch.
+    pub(super) heard: Option<Time>,
+    /// The newest heartbeat that it has answered.
+    pub(super) round: u64,
+    /// When something was asked of it, or it made progress.
+    pub(super) moved: Time,
+    /// Before this, nothing is read for it: the throttle.
+    pub(super) read_at: Time,
+}
+
+/// What comes next with a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Step {
+    /// Its history is asked for, of the records up to this one.
+    Probe { through: Lsn },
+    /// It was told where the logs part; its acknowledgement is awaited.
+    Join { common: Lsn },
+    /// The record that it needs next, and whether that is being read from the log.
+    Follow { next: Lsn, is_reading: bool },
+    /// It receives this snapshot; so many bytes are there.
+    Snapshot { id: SnapshotId, bytes: u64, is_reading: bool },
+    /// Lost records are read for it.
+    Mend { range: LsnRange },
+}
+
+impl Peer {
+    pub(super) fn new(member: Member, now: Time) -> Peer {
+        Peer {
+            member,
+            step: Step::Probe { through: Lsn::LAST },
+            incarnation: None,
+            acked: Lsn::ZERO,
+            synced: Lsn::ZERO,
+            window: VecDeque::new(),
+            in_flight: 0,
+            heard: None,
+            round: 0,
+            moved: now,
+            read_at: now,
+        }
+    }
+
+    /// Goes on to the next step; what was on its way is not counted on any more.
+    pub(super) fn go(&mut self, step: Step, now: Time) {
+        self.step = step;
+        self.moved = now;
+        self.window.clear();
+        self.in_flight = 0;
+    }
+
+    /// Takes a group that was just appended, if that is what the peer needs next and its window has room for it.
+    pub(super) fn ship(
+        &mut self,
+        range: LsnRange,
+        bytes: u64,
+        window: u64,
+        now: Time,
+    ) -> Option<LogIncarnation> {
+        let is_next = matches!(self.step, Step::Follow { next, is_reading: false } if next == range.first);
+        if !is_next || !self.has_room(bytes, window) {
+            return None;
+        }
+        self.step = Step::Follow { next: range.last.next(), is_reading: false };
+        self.sent(range.last, bytes, now);
+        self.incarnation
+    }
+
+    /// Whether so many bytes more may be on their way; one group always may.
+    pub(super) const fn has_room(&self, bytes: u64, window: u64) -> bool {
+        self.in_flight == 0 || self.in_flight.saturating_add(bytes) <= window
+    }
+
+    /// A group is on its way.
+    pub(super) fn sent(&mut self, last: Lsn, bytes: u64, now: Time) {
+        if self.window.is_empty() {
+            self.moved = now;
+        }
+        self.window.push_back((last, bytes));
+        self.in_flight += bytes;
+    }
+
+    /// Everything up to `durable` is synced there; false if that is no news.
+    pub(super) fn acknowledged(&mut self, durable: Lsn, counts: bool, now: Time) -> bool {
+        while let Some((_, bytes)) = self.window.pop_front_if(|(last, _)| *last <= durable) {
+            self.in_flight -= bytes;
+        }
+        let is_news = durable > self.synced || (counts && durable > self.acked);
+        if is_news {
+            self.moved = now;
+        }
+        self.synced = self.synced.max(durable);
+        if counts {
+            self.acked = self.acked.max(durable);
+        }
+        is_news
+    }
+
+    /// Takes note of a life of its log; in another one, nothing that was acknowledged counts (S6).
+    pub(super) fn live(&mut self, incarnation: LogIncarnation, is_bound: bool) {
+        let is_other = self.incarnation != Some(incarnation);
+        self.incarnation = Some(incarnation);
+        if is_other && is_bound {
+            self.acked = Lsn::ZERO;
+            self.synced = Lsn::ZERO;
+        }
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.window.is_empty()
+    }
+
+    /// Whether records are to be read from the log for it.
+    pub(super) fn is_behind(&self, last: Lsn) -> bool {
+        matches!(self.step, Step::Follow { next, is_reading: false } if next <= last)
+    }
+
+    /// Whether it gets each group as it is appended.
+    pub(super) fn is_streaming(&self, last: Lsn) -> bool {
+        matches!(self.step, Step::Follow { next, is_reading: false } if next > last)
+    }
+
+    /// The newest record before those that have to stay in the log for it; `None` if it needs none to be kept.
+    pub(super) fn pin(&self, last: Lsn) -> Option<Lsn> {
+        match self.step {
+            Step::Follow { next, .. } if next <= last => Some(next.prev()),
+            Step::Join { common } => Some(common),
+            Step::Snapshot { id, .. } => Some(id.0.lsn),
+            Step::Mend { range } => Some(range.first.prev()),
+            Step::Follow { .. } | Step::Probe { .. } => None,
+        }
+    }
+
+    pub(super) fn status(&self, last: Lsn) -> PeerStatus {
+        let stage = match self.step {
+            Step::Probe { .. } | Step::Join { .. } => Stage::Probing,
+            Step::Follow { .. } if self.is_streaming(last) => Stage::Streaming,
+            Step::Follow { .. } => Stage::CatchingUp,
+            Step::Snapshot { .. } => Stage::Snapshot,
+            Step::Mend { .. } => Stage::Mending,
+        };
+        let (member, durable) = (self.member, self.synced);
+        PeerStatus { member, stage, durable, in_flight_bytes: self.in_flight }
+    }
+}

@@ -1,0 +1,309 @@
+//! The reign of a primary: heartbeats, the count of copies, and its end.
+
+use super::peer::{Peer, Step};
+use super::proposals::Pending;
+use super::reads::Reads;
+use super::transfer::Transfer;
+use super::{Office, Replica, Taken};
+use crate::protocol::config::FailoverPolicy;
+use crate::protocol::effect::{Effect, Outcome};
+use crate::protocol::group::Content;
+use crate::protocol::membership::Member;
+use crate::protocol::message::Message;
+use crate::protocol::refusal::Refusal;
+use crate::protocol::rules::Rule;
+use crate::protocol::time::Time;
+use crate::types::{LogIncarnation, Lsn};
+
+/// What a primary keeps for its epoch; all of it is forgotten with the epoch.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Reign {
+    /// The record that begins the epoch (S3).
+    pub(super) start: Lsn,
+    /// The others, by id.
+    pub(super) peers: Vec<Peer>,
+    pub(super) pending: Pending,
+    pub(super) reads: Reads,
+    /// Grows with each heartbeat.
+    pub(super) round: u64,
+    heartbeat_at: Time,
+    /// When it began.
+    since: Time,
+    /// Before this, nobody is preferred: a hand-over that fails has kept everybody from appending.
+    prefer_at: Time,
+    pub(super) transfer: Option<Transfer>,
+    /// Whether anybody was ever told to take over: from then on there is no lease.
+    pub(super) has_told: bool,
+    /// The change that is under way.
+    pub(super) change: Option<u64>,
+    pinned: Option<Lsn>,
+}
+
+/// How long a primary leaves it at that when it could not hand over to somebody better: so many times as it tried.
+const PREFER_PAUSE: u32 = 16;
+
+impl Replica {
+    /// The election is won.
+    pub(super) fn reign(&mut self) {
+        self.leader = Some(self.config.me);
+        self.heard = None;
+        self.staging = None;
+        if let Some((token, _)) = self.handed_over.take() {
+            self.resolve(token, Outcome::NotTransferred);
+        }
+        let start = self.ledger.last().lsn.next();
+        self.office = Office::Primary(Box::new(Reign {
+            start,
+            peers: Vec::new(),
+            pending: Pending::default(),
+            reads: Reads::default(),
+            round: 0,
+            heartbeat_at: self.now,
+            since: self.now,
+            prefer_at: self.now.plus(self.config.timing.election_min * 4),
+            transfer: None,
+            has_told: false,
+            change: None,
+            pinned: None,
+        }));
+        self.call_peers();
+        // S3: the first record of the epoch; nothing is acknowledged before it commits.
+        self.append_control(Content::EpochStart);
+        self.beat();
+    }
+
+    /// What time has brought a primary.
+    pub(super) fn keep_reigning(&mut self) {
+        let last = self.ledger.last().lsn;
+        let Office::Primary(reign) = &self.office else { return };
+        // A heartbeat is the step of a primary's time: what is looked at more often than that costs each group.
+        if reign.heartbeat_at <= self.now {
+            if !self.has_quorum(reign) {
+                self.abdicate();
+                return;
+            }
+            self.beat();
+            self.feed_all();
+            self.keep_transferring();
+        } else if reign.peers.iter().any(|peer| peer.is_behind(last)) {
+            self.feed_all();
+        }
+    }
+
+    pub(super) fn reign_deadline(&self, reign: &Reign) -> Time {
+        let last = self.ledger.last().lsn;
+        let throttled = reign.peers.iter().filter(|peer| peer.is_behind(last) && peer.read_at > self.now);
+        let reads = throttled.map(|peer| peer.read_at).min();
+        reads.into_iter().chain([reign.heartbeat_at]).min().unwrap_or(reign.heartbeat_at)
+    }
+
+    /// A heartbeat to everybody, and another try where nothing moves.
+    pub(super) fn beat(&mut self) {
+        let Office::Primary(reign) = &mut self.office else { return };
+        reign.round += 1;
+        reign.heartbeat_at = self.now.plus(self.config.timing.heartbeat);
+        let round = reign.round;
+        reign.reads.began(round, self.now);
+        let members: Vec<_> = reign.peers.iter().map(|peer| peer.member).collect();
+        let (commit, last, durable) = (self.ledger.commit, self.ledger.last().lsn, self.ledger.durable);
+        for member in members {
+            self.send(member, Message::Heartbeat { round, commit, last, durable });
+            self.nudge(member);
+        }
+        self.prefer();
+        self.pin();
+    }
+
+    pub(super) fn heartbeat_reply(
+        &mut self,
+        from: Member,
+        round: u64,
+        (last, durable): (Lsn, Lsn),
+        incarnation: LogIncarnation,
+        is_following: bool,
+    ) -> Taken {
+        let is_bound = self.rules(Rule::BindAcknowledgements);
+        let now = self.now;
+        if durable > last {
+            return Err(Refusal::ImpossibleLsn);
+        }
+        let Office::Primary(reign) = &mut self.office else { return Err(Refusal::WrongRole) };
+        if round > reign.round {
+            return Err(Refusal::NotAsked);
+        }
+        let peer = reign.peer(from).ok_or(Refusal::WrongRole)?;
+        if peer.incarnation.is_some_and(|known| incarnation < known) {
+            return Err(Refusal::StaleIncarnation);
+        }
+        peer.heard = Some(now);
+        peer.round = peer.round.max(round);
+        // Somebody whose log is not what it was is noticed although nothing is appended.
+        let is_lost = matches!(peer.step, Step::Follow { .. })
+            && (peer.incarnation != Some(incarnation) || !is_following);
+        // S6: its copies of an earlier life count no more, and a damaged replica will not be probed for long.
+        peer.live(incarnation, is_bound);
+        if is_lost {
+            self.probe_again(from.id);
+        }
+        self.confirm_reads();
+        Ok(())
+    }
+
+    /// Counts the copies anew, after one of them has grown.
+    pub(super) fn count(&mut self) {
+        let Office::Primary(reign) = &self.office else { return };
+        let Some(membership) = self.ledger.membership() else { return };
+        let copies = |member: Member| {
+            if member == self.config.me {
+                return self.ledger.durable.get();
+            }
+            reign.peers.iter().find(|peer| peer.member == member).map_or(0, |peer| peer.acked.get())
+        };
+        let reached = Lsn::new(membership.reached(copies)).min(self.ledger.last().lsn);
+        // S4: a copy of an older epoch's record commits nothing; it commits with the first of this epoch.
+        if reached < reign.start && self.rules(Rule::CountCurrentEpochOnly) {
+            return;
+        }
+        if reached > self.ledger.commit {
+            let is_other = self.commit_through(reached);
+            self.after_commit(is_other);
+        }
+    }
+
+    /// What follows from a commit, for a primary; and from a change of who takes part, if that was committed.
+    fn after_commit(&mut self, is_other: bool) {
+        let commit = self.ledger.commit;
+        let epoch = self.meta.epoch;
+        while let Office::Primary(reign) = &mut self.office
+            && let Some((token, outcome)) = reign.pending.committed(commit, epoch)
+        {
+            self.resolve(token, outcome);
+        }
+        if is_other {
+            self.call_peers();
+        }
+        self.go_on_changing();
+        if matches!(&self.office, Office::Primary(reign) if reign.reads.tokens().next().is_some()) {
+            self.confirm_reads();
+        }
+        self.hand_over();
+    }
+
+    /// The reign is over: what waits is answered as unknown (S7), what was only asked as not taken.
+    pub(super) fn depose(&mut self) {
+        let Office::Primary(reign) = std::mem::replace(&mut self.office, Office::Backup) else { return };
+        let unknown = if self.rules(Rule::ResolveAsUnknown) {
+            Outcome::Unknown
+        } else {
+            Outcome::NotTaken { primary: None }
+        };
+        for token in reign.pending.tokens() {
+            self.resolve(token, unknown);
+        }
+        if let Some(token) = reign.change {
+            self.resolve(token, Outcome::Unknown);
+        }
+        for token in reign.reads.tokens() {
+            self.outbox.push(Effect::ReadFailed { token, primary: None });
+        }
+        if let Some(token) = reign.transfer.and_then(|transfer| transfer.token) {
+            self.handed_over = Some((token, self.now.plus(self.config.timing.transfer_max)));
+        }
+        if reign.pinned.is_some() {
+            self.outbox.push(Effect::Pin(None));
+        }
+        self.leader = None;
+        self.is_following = false;
+    }
+
+    /// Steps down without a newer epoch: nobody listens, or the own disk is sick.
+    pub(super) fn abdicate(&mut self) {
+        self.depose();
+        self.patience.forget();
+        self.election_at = self.patience.deadline(self.now, &self.config.timing);
+    }
+
+    /// Peers for all who take part, in a membership that counts or may come to count.
+    pub(super) fn call_peers(&mut self) {
+        let now = self.now;
+        let Office::Primary(reign) = &mut self.office else { return };
+        let wanted = |member: Member| self.ledger.memberships().any(|membership| membership.has(member));
+        reign.peers.retain(|peer| wanted(peer.member));
+        for member in self.ledger.memberships().flat_map(|membership| membership.members()) {
+            // Whoever had this replica's id with another disk is no more.
+            if member.id != self.config.me.id && !reign.peers.iter().any(|peer| peer.member == member) {
+                reign.peers.push(Peer::new(member, now));
+            }
+        }
+        reign.peers.sort_by_key(|peer| peer.member);
+    }
+
+    /// Check-quorum: whether a write quorum has been heard within the longest time a backup may wait.
+    fn has_quorum(&self, reign: &Reign) -> bool {
+        let patience = self.patience.timeout(&self.config.timing).max(self.config.timing.election_min);
+        let age = self.now.since(reign.since);
+        if age < patience {
+            return true;
+        }
+        let Some(membership) = self.ledger.membership() else { return false };
+        // The first answers take a round trip, and nobody has measured one yet.
+        let has_answered = |member: Member| {
+            let peer = reign.peers.iter().find(|peer| peer.member == member);
+            u64::from(member == self.config.me || peer.is_some_and(|peer| peer.heard.is_some()))
+        };
+        if age < self.config.timing.election_max && membership.reached(has_answered) == 0 {
+            return true;
+        }
+        let is_heard = |member: Member| {
+            let peer = reign.peers.iter().find(|peer| peer.member == member);
+            let heard = peer.and_then(|peer| peer.heard).is_some_and(|at| self.now.since(at) <= patience);
+            u64::from(member == self.config.me || heard)
+        };
+        membership.reached(is_heard) > 0
+    }
+
+    /// With the policy of priorities: hands over to somebody better who has caught up.
+    fn prefer(&mut self) {
+        let Office::Primary(reign) = &self.office else { return };
+        let ready =
+            reign.prefer_at < self.now && self.ledger.commit >= reign.start && reign.transfer.is_none();
+        if self.config.policy != FailoverPolicy::Priority || !ready {
+            return;
+        }
+        let Some(membership) = self.ledger.membership().filter(|membership| !membership.is_joint()) else {
+            return;
+        };
+        let (commit, own) = (self.ledger.commit, membership.priority(self.config.me));
+        let better = |peer: &&Peer| membership.priority(peer.member) > own && peer.acked >= commit;
+        let best = reign.peers.iter().filter(better).max_by_key(|peer| membership.priority(peer.member));
+        if let Some(member) = best.map(|peer| peer.member) {
+            let pause = self.config.timing.transfer_max * PREFER_PAUSE;
+            if let Office::Primary(reign) = &mut self.office {
+                reign.prefer_at = self.now.plus(pause);
+            }
+            self.begin_transfer(None, member);
+        }
+    }
+
+    /// Tells how much of the log has to stay for those who catch up.
+    pub(super) fn pin(&mut self) {
+        let last = self.ledger.last().lsn;
+        let Office::Primary(reign) = &mut self.office else { return };
+        let pinned = reign.peers.iter().filter_map(|peer| peer.pin(last)).min();
+        if pinned != reign.pinned {
+            reign.pinned = pinned;
+            self.outbox.push(Effect::Pin(pinned));
+        }
+    }
+}
+
+impl Reign {
+    pub(super) fn peer(&mut self, member: Member) -> Option<&mut Peer> {
+        self.peers.iter_mut().find(|peer| peer.member == member)
+    }
+
+    /// Bytes that wait for their commit.
+    pub(super) const fn uncommitted_bytes(&self) -> u64 {
+        self.pending.bytes()
+    }
+}

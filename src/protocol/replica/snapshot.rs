@@ -1,0 +1,259 @@
+//! Snapshots for those whom the log no longer reaches: offered, staged chunk by chunk, switched to at once (S9).
+
+use std::sync::Arc;
+
+use super::peer::Step;
+use super::{Office, Replica, Taken};
+use crate::protocol::effect::Effect;
+use crate::protocol::health::Health;
+use crate::protocol::membership::Member;
+use crate::protocol::message::{Message, SnapshotId, SnapshotOffer};
+use crate::protocol::refusal::Refusal;
+use crate::protocol::rules::Rule;
+use crate::protocol::state::{Base, Staged};
+use crate::types::{LogIncarnation, ReplicaId};
+
+/// How often in a row a chunk may come damaged, before the snapshot is staged from its beginning.
+const CHUNKS_REFUSED_MAX: u32 = 3;
+
+/// A snapshot that this replica receives.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Staging {
+    snapshot: SnapshotId,
+    /// Bytes that are staged and synced.
+    bytes: u64,
+    /// What was offered; unknown after a restart, until it is offered again.
+    offer: Option<(Arc<Base>, u64)>,
+    step: Stagedness,
+    /// How often in a row the next chunk was refused.
+    refused: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Stagedness {
+    /// The next chunk is awaited.
+    Waits,
+    /// A chunk is being staged: then so many bytes are there.
+    Stages(u64),
+    /// It is complete, and being switched to; a new life of the log begins.
+    Installs(LogIncarnation),
+}
+
+impl Staging {
+    /// A snapshot of which a part was staged before a restart.
+    pub(super) const fn resumed(staged: Staged) -> Staging {
+        let Staged { snapshot, bytes } = staged;
+        Staging { snapshot, bytes, offer: None, step: Stagedness::Waits, refused: 0 }
+    }
+
+    pub(super) const fn staged(&self) -> Staged {
+        Staged { snapshot: self.snapshot, bytes: self.bytes }
+    }
+
+    pub(super) const fn is_installing(&self) -> bool {
+        matches!(self.step, Stagedness::Installs(_))
+    }
+}
+
+// --- the primary ------------------------------------------------------------------------------------------
+
+impl Replica {
+    /// The log does not reach back to what the peer needs.
+    pub(super) fn offer_snapshot(&mut self, to: Member) {
+        let now = self.now;
+        let (base, bytes) = (Arc::clone(&self.ledger.base), self.ledger.snapshot_bytes);
+        let reaches = base.position.lsn >= self.ledger.history.base().lsn;
+        let Office::Primary(reign) = &mut self.office else { return };
+        let Some(peer) = reign.peer(to) else { return };
+        let Some(bytes) = bytes.filter(|_| reaches) else {
+            // There is none yet; it is asked again with the next heartbeats.
+            peer.go(Step::Probe { through: crate::types::Lsn::LAST }, now);
+            return;
+        };
+        let id = SnapshotId(base.position);
+        peer.go(Step::Snapshot { id, bytes: 0, is_reading: false }, now);
+        self.send(to, Message::SnapshotOffer(Box::new(SnapshotOffer { base, bytes })));
+        self.pin();
+    }
+
+    pub(super) fn snapshot_ask(&mut self, from: Member, snapshot: SnapshotId, bytes: u64) -> Taken {
+        let now = self.now;
+        let (current, total) = (SnapshotId(self.ledger.base.position), self.ledger.snapshot_bytes);
+        let bytes_max = self.config.limits.chunk_bytes;
+        let Office::Primary(reign) = &mut self.office else { return Err(Refusal::WrongRole) };
+        let peer = reign.peer(from).ok_or(Refusal::WrongRole)?;
+        let Step::Snapshot { id, is_reading, .. } = peer.step else { return Err(Refusal::NotAsked) };
+        if id != snapshot || is_reading {
+            return Err(Refusal::NotAsked);
+        }
+        peer.heard = Some(now);
+        // A newer one has taken its place, or it is installed: look again.
+        if current != id || total.is_none_or(|total| bytes >= total) {
+            self.probe_again(from.id);
+            return Ok(());
+        }
+        peer.go(Step::Snapshot { id, bytes, is_reading: true }, now);
+        self.outbox.push(Effect::ReadSnapshot { to: from.id, snapshot, offset: bytes, bytes_max });
+        Ok(())
+    }
+
+    pub(super) fn snapshot_read(&mut self, to: ReplicaId, chunk: Message) {
+        let Message::SnapshotChunk { snapshot, offset, bytes: size, .. } = chunk else { return };
+        let now = self.now;
+        let Some(peer) = self.peer_by_id(to) else { return };
+        let Step::Snapshot { id, bytes, is_reading: true } = peer.step else { return };
+        if id != snapshot || bytes != offset || size == 0 {
+            return;
+        }
+        peer.go(Step::Snapshot { id, bytes, is_reading: false }, now);
+        let member = peer.member;
+        self.send(member, chunk);
+    }
+}
+
+// --- the backup -------------------------------------------------------------------------------------------
+
+impl Replica {
+    pub(super) fn snapshot_offer(&mut self, from: Member, offer: SnapshotOffer) -> Taken {
+        let snapshot = offer.id();
+        let is_sound = offer.base.membership.as_ref().is_some_and(|membership| membership.is_sound());
+        if !is_sound || snapshot.0.epoch > self.meta.epoch {
+            return Err(Refusal::ImpossibleLsn);
+        }
+        self.lacks(snapshot)?;
+        if self.is_installing() {
+            return Err(Refusal::NotAsked);
+        }
+        let resumed = self.staging.take().filter(|staging| staging.snapshot == snapshot);
+        let mut staging = resumed.unwrap_or_else(|| {
+            self.outbox.push(Effect::StageSnapshot(Box::new(offer.clone())));
+            Staging::resumed(Staged { snapshot, bytes: 0 })
+        });
+        staging.offer = Some((offer.base, offer.bytes));
+        if staging.bytes > offer.bytes {
+            return Err(Refusal::ImpossibleSize);
+        }
+        let is_busy = matches!(staging.step, Stagedness::Stages(_));
+        self.staging = Some(staging);
+        if !is_busy {
+            self.go_on_staging(from);
+        }
+        Ok(())
+    }
+
+    /// Whether the snapshot brings anything that is not here: asked when it is offered, and again when all of it has come.
+    fn lacks(&self, snapshot: SnapshotId) -> Taken {
+        let is_whole = self.health == Health::Whole;
+        if !self.rules(Rule::SnapshotAboveCommit) {
+            return Ok(());
+        }
+        // S9: what is known to be committed is not given back. What a damaged replica knew of it is lost anyway.
+        if snapshot.0.lsn <= self.ledger.commit && is_whole {
+            return Err(Refusal::BelowCommit);
+        }
+        // An offer that comes late may be of a time when this log was shorter: what is here and the primary's stays.
+        let is_here = self.ledger.history.has(snapshot.0) && is_whole
+            || self.is_following && snapshot.0.lsn <= self.ledger.last().lsn;
+        if is_here { Err(Refusal::NotAsked) } else { Ok(()) }
+    }
+
+    pub(super) fn snapshot_chunk(
+        &mut self,
+        snapshot: SnapshotId,
+        offset: u64,
+        bytes: u32,
+        digest: u64,
+    ) -> Taken {
+        let max = self.config.limits.chunk_bytes;
+        let Some(staging) = &mut self.staging else { return Err(Refusal::NotAsked) };
+        let Some((_, total)) = &staging.offer else { return Err(Refusal::NotAsked) };
+        if staging.snapshot != snapshot || staging.step != Stagedness::Waits || offset != staging.bytes {
+            return Err(Refusal::NotAsked);
+        }
+        let end = offset.checked_add(u64::from(bytes)).filter(|end| end <= total);
+        let Some(end) = end.filter(|_| bytes > 0 && bytes <= max) else {
+            return Err(Refusal::ImpossibleSize);
+        };
+        staging.step = Stagedness::Stages(end);
+        self.outbox.push(Effect::StageChunk { snapshot, offset, bytes, digest });
+        Ok(())
+    }
+
+    pub(super) fn chunk_staged(&mut self, snapshot: SnapshotId, bytes: u64) {
+        let leader = self.leader;
+        let Some(staging) = self.staging.as_mut().filter(|staging| staging.snapshot == snapshot) else {
+            return;
+        };
+        // A chunk of an earlier attempt at the same snapshot may have been staged late.
+        if staging.step != Stagedness::Stages(bytes) {
+            return;
+        }
+        staging.step = Stagedness::Waits;
+        staging.bytes = bytes;
+        staging.refused = 0;
+        if let Some(leader) = leader {
+            self.go_on_staging(leader);
+        }
+    }
+
+    /// A chunk came damaged, or there is no room: it is asked for again when the primary looks again.
+    pub(super) fn chunk_refused(&mut self, snapshot: SnapshotId) {
+        let is_it = |staging: &&mut Staging| {
+            staging.snapshot == snapshot && matches!(staging.step, Stagedness::Stages(_))
+        };
+        let Some(staging) = self.staging.as_mut().filter(is_it) else { return };
+        staging.step = Stagedness::Waits;
+        staging.refused += 1;
+        if staging.refused > CHUNKS_REFUSED_MAX {
+            // What is staged is not what this replica takes it for: a chunk of an earlier attempt came to it late.
+            self.staging = None;
+        }
+    }
+
+    pub(super) fn installed(&mut self, snapshot: SnapshotId, incarnation: LogIncarnation) {
+        let Some(staging) = self.staging.take_if(|staging| {
+            staging.snapshot == snapshot && staging.step == Stagedness::Installs(incarnation)
+        }) else {
+            return;
+        };
+        let (base, total) = staging.offer.expect("a snapshot is installed once it was offered");
+        self.ledger.install(base, total, incarnation);
+        self.unsynced_since = None;
+        self.is_following = false;
+        if self.health != Health::Whole {
+            self.health = Health::Damaged(Vec::new());
+        }
+        self.outbox.push(Effect::Committed(self.ledger.commit));
+        self.meta.generation = self.meta.generation.max(self.ledger.committed_generation());
+        self.outbox.save(self.meta);
+        if let Some(leader) = self.leader {
+            self.send(leader, Message::SnapshotAsk { snapshot, bytes: total });
+        }
+    }
+
+    pub(super) fn is_installing(&self) -> bool {
+        self.staging.as_ref().is_some_and(Staging::is_installing)
+    }
+
+    /// Asks for the next chunk; switches to the snapshot when there is none.
+    fn go_on_staging(&mut self, leader: Member) {
+        let is_early = !self.rules(Rule::VerifySnapshot);
+        let next = self.ledger.incarnation.next();
+        let Some(staging) = &mut self.staging else { return };
+        let (snapshot, bytes) = (staging.snapshot, staging.bytes);
+        let Some((base, total)) = &staging.offer else { return };
+        if bytes < *total && !(is_early && bytes > 0) {
+            self.send(leader, Message::SnapshotAsk { snapshot, bytes });
+            return;
+        }
+        let base = Arc::clone(base);
+        if self.lacks(snapshot).is_err() {
+            // Records that came late have overtaken it, and were acknowledged.
+            self.staging = None;
+            return;
+        }
+        let Some(staging) = &mut self.staging else { return };
+        staging.step = Stagedness::Installs(next);
+        self.outbox.push(Effect::Install { snapshot, base, incarnation: next });
+    }
+}

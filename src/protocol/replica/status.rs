@@ -1,0 +1,124 @@
+//! What a replica says of itself.
+
+use super::{Office, Replica};
+use crate::protocol::health::Health;
+use crate::protocol::history::Position;
+use crate::protocol::membership::{Member, Membership};
+use crate::types::{Epoch, LogIncarnation, Lsn, ReplicaId};
+
+/// What a replica is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Role {
+    /// Takes appends and sends them to the others.
+    Primary,
+    /// Receives, and votes.
+    Backup,
+    /// Stands for election.
+    Candidate,
+    /// Receives, and never votes.
+    Learner,
+    /// Is damaged or blank: neither votes nor leads nor counts until it has been made whole (S11).
+    Recovering,
+    /// Does nothing any more.
+    Halted,
+}
+
+/// How far a primary has come with one of the others.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Stage {
+    /// The primary does not know its log yet.
+    Probing,
+    /// Its records are read from the primary's log.
+    CatchingUp,
+    /// It gets each group as it is appended.
+    Streaming,
+    /// It receives a snapshot.
+    Snapshot,
+    /// It gets back what it has lost.
+    Mending,
+}
+
+/// What a primary knows of one of the others.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct PeerStatus {
+    /// Which.
+    pub member: Member,
+    /// How far they have come.
+    pub stage: Stage,
+    /// The newest record that is synced there, as far as acknowledged.
+    pub durable: Lsn,
+    /// Bytes sent and not acknowledged.
+    pub in_flight_bytes: u64,
+}
+
+/// What a replica is and knows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    /// What it is.
+    pub role: Role,
+    /// The newest epoch that it has heard of.
+    pub epoch: Epoch,
+    /// Who leads in that epoch, as far as known.
+    pub primary: Option<ReplicaId>,
+    /// The oldest record that its log has, or would have.
+    pub first: Lsn,
+    /// Its newest record, synced or not.
+    pub last: Position,
+    /// The newest that is synced.
+    pub durable: Lsn,
+    /// Everything up to here is known to be committed.
+    pub commit: Lsn,
+    /// The life of its log.
+    pub incarnation: LogIncarnation,
+    /// The generation of the membership that it acts on.
+    pub generation: u64,
+    /// Whether something is lost.
+    pub health: Health,
+    /// On the primary: the others.
+    pub peers: Vec<PeerStatus>,
+}
+
+impl Replica {
+    /// What it is and knows now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let peers = match &self.office {
+            Office::Primary(reign) => {
+                reign.peers.iter().map(|peer| peer.status(self.ledger.last().lsn)).collect()
+            }
+            Office::Backup | Office::Candidate(_) => Vec::new(),
+        };
+        Status {
+            role: self.role(),
+            epoch: self.meta.epoch,
+            primary: self.leader.map(|leader| leader.id),
+            first: self.ledger.first(),
+            last: self.ledger.last(),
+            durable: self.ledger.durable,
+            commit: self.ledger.commit,
+            incarnation: self.ledger.incarnation,
+            generation: self.ledger.membership().map_or(0, |membership| membership.generation),
+            health: self.health.clone(),
+            peers,
+        }
+    }
+
+    /// What it is now.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        match &self.office {
+            _ if self.halted.is_some() => Role::Halted,
+            _ if self.health != Health::Whole => Role::Recovering,
+            Office::Primary(_) => Role::Primary,
+            Office::Candidate(_) => Role::Candidate,
+            Office::Backup if self.is_voter() => Role::Backup,
+            Office::Backup => Role::Learner,
+        }
+    }
+
+    /// Who takes part, as far as this replica knows: the newest membership in its log, committed or not.
+    #[must_use]
+    pub fn membership(&self) -> Option<&Membership> {
+        self.ledger.membership().map(|membership| &**membership)
+    }
+}

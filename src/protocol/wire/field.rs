@@ -1,0 +1,217 @@
+//! How one value is put and taken, and what bounds it.
+
+use std::sync::Arc;
+
+use super::{BadMessage, REIGN_MAX};
+use crate::types::{ClusterId, DiskId, Epoch, LogIncarnation, Lsn, LsnRange, ProducerId, ReplicaId};
+
+/// A value with one sequence of bytes.
+pub(super) trait Field: Sized {
+    /// Appends its bytes.
+    fn put(&self, out: &mut Vec<u8>);
+
+    /// Takes it from the front of what is left.
+    fn take(reader: &mut Reader<'_>) -> Result<Self, BadMessage>;
+}
+
+/// Bytes of which the front has been taken.
+pub(super) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(super) const fn new(bytes: &'a [u8]) -> Reader<'a> {
+        Reader { rest: bytes }
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], BadMessage> {
+        let (front, rest) = self.rest.split_first_chunk().ok_or(BadMessage::Cut)?;
+        self.rest = rest;
+        Ok(*front)
+    }
+
+    /// A list's count, for which there are as many bytes as its items take at least.
+    pub(super) fn count(&mut self, max: usize, item_bytes_min: usize) -> Result<usize, BadMessage> {
+        let count = usize::try_from(u32::take(self)?).map_err(|_| BadMessage::TooLarge)?;
+        if count > max {
+            return Err(BadMessage::TooLarge);
+        }
+        // No overflow: the bound has been checked, and all bounds and sizes of items are small.
+        if count * item_bytes_min > self.rest.len() { Err(BadMessage::Cut) } else { Ok(count) }
+    }
+
+    pub(super) fn list<T: Field>(&mut self, max: usize, item_bytes_min: usize) -> Result<Vec<T>, BadMessage> {
+        let count = self.count(max, item_bytes_min)?;
+        let mut items = Vec::with_capacity(count);
+        for _ in 0..count {
+            items.push(T::take(self)?);
+        }
+        Ok(items)
+    }
+
+    /// The value, if nothing is left.
+    pub(super) fn end<T>(&self, value: T) -> Result<T, BadMessage> {
+        if self.rest.is_empty() { Ok(value) } else { Err(BadMessage::Surplus) }
+    }
+}
+
+/// The value, if it can be.
+pub(super) fn sound<T>(value: T, is_sound: bool) -> Result<T, BadMessage> {
+    if is_sound { Ok(value) } else { Err(BadMessage::Malformed) }
+}
+
+pub(super) fn put_count(count: usize, max: usize, out: &mut Vec<u8>) {
+    assert!(count <= max, "a list stays within its bound: a peer would refuse it");
+    u32::try_from(count).expect("all bounds are below 2^32").put(out);
+}
+
+pub(super) fn put_list<T: Field>(items: &[T], max: usize, out: &mut Vec<u8>) {
+    put_count(items.len(), max, out);
+    items.iter().for_each(|item| item.put(out));
+}
+
+/// An LSN that a record has.
+pub(super) fn take_record(reader: &mut Reader<'_>) -> Result<Lsn, BadMessage> {
+    let lsn = Lsn::take(reader)?;
+    sound(lsn, lsn >= Lsn::FIRST)
+}
+
+/// A number that grows with each reign or change.
+pub(super) fn take_reign(reader: &mut Reader<'_>) -> Result<u64, BadMessage> {
+    let number = u64::take(reader)?;
+    sound(number, number <= REIGN_MAX)
+}
+
+/// The last of `count` numbers from `first` on, if there is any and it is a number.
+pub(super) fn last_of(first: u64, count: u32) -> Option<u64> {
+    first.checked_add(u64::from(count).checked_sub(1)?)
+}
+
+macro_rules! numbers {
+    ($($number:ty),*) => {$(
+        impl Field for $number {
+            fn put(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_le_bytes());
+            }
+
+            fn take(reader: &mut Reader<'_>) -> Result<$number, BadMessage> {
+                Ok(<$number>::from_le_bytes(reader.array()?))
+            }
+        }
+    )*};
+}
+numbers!(u8, u32, u64, u128);
+
+macro_rules! any_number {
+    ($($name:ident),*) => {$(
+        impl Field for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                self.get().put(out);
+            }
+
+            fn take(reader: &mut Reader<'_>) -> Result<$name, BadMessage> {
+                Field::take(reader).map($name::new)
+            }
+        }
+    )*};
+}
+any_number!(ReplicaId, ClusterId, DiskId, LogIncarnation, ProducerId);
+
+impl Field for bool {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(*self));
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<bool, BadMessage> {
+        match reader.array()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            _ => Err(BadMessage::Malformed),
+        }
+    }
+}
+
+/// A watermark: zero before the first record.
+impl Field for Lsn {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.get().put(out);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Lsn, BadMessage> {
+        let lsn = Lsn::new(u64::take(reader)?);
+        sound(lsn, lsn <= Lsn::LAST)
+    }
+}
+
+impl Field for LsnRange {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.first.put(out);
+        self.last.put(out);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<LsnRange, BadMessage> {
+        let (first, last) = (take_record(reader)?, take_record(reader)?);
+        LsnRange::new(first, last).ok_or(BadMessage::Malformed)
+    }
+}
+
+impl Field for Epoch {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.get().put(out);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Epoch, BadMessage> {
+        take_reign(reader).map(Epoch::new)
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.is_some().put(out);
+        if let Some(value) = self {
+            value.put(out);
+        }
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Option<T>, BadMessage> {
+        if bool::take(reader)? { T::take(reader).map(Some) } else { Ok(None) }
+    }
+}
+
+impl<T: Field> Field for Arc<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        T::put(self, out);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Arc<T>, BadMessage> {
+        T::take(reader).map(Arc::new)
+    }
+}
+
+impl<T: Field> Field for Box<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        T::put(self, out);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Box<T>, BadMessage> {
+        T::take(reader).map(Box::new)
+    }
+}
+
+/// A type whose fields bound themselves.
+macro_rules! fields {
+    ($($name:ident { $($field:tt),* })*) => {$(
+        impl $crate::protocol::wire::field::Field for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                $($crate::protocol::wire::field::Field::put(&self.$field, out);)*
+            }
+
+            fn take(
+                reader: &mut $crate::protocol::wire::field::Reader<'_>,
+            ) -> Result<$name, $crate::protocol::wire::BadMessage> {
+                Ok($name { $($field: $crate::protocol::wire::field::Field::take(reader)?),* })
+            }
+        }
+    )*};
+}
+pub(super) use fields;

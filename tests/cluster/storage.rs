@@ -1,0 +1,365 @@
+//! What a replica really has: the real store over a simulated disk, beside the ledger that knows what must be on it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use annals::Lsn;
+use annals::LsnRange;
+use annals::disk::Disk;
+use annals::disk::sim::{CrashPolicy, SimDisk};
+use annals::node::{ReplicaStore, StoreOptions};
+use annals::protocol::{Base, Group, Health, Member, Meta, SnapshotId, SnapshotOffer, State};
+
+use crate::invariants::{Check, Violation, broken};
+use crate::ledger::{Ledger, Snapshot};
+use crate::record::{Frame, Frames, application, encode, group_of, mix};
+use crate::trouble::{Plan, Step, failed};
+
+/// A disk, and the store on it while the process is up.
+pub(crate) struct Storage {
+    disk: SimDisk,
+    store: Option<ReplicaStore>,
+    /// What is to strike a step.
+    plan: Option<Plan>,
+    /// Something has been let loose on the disk, and need not have struck yet.
+    is_armed: bool,
+    /// A step has failed of it: the process is to end.
+    pub(crate) has_failed: bool,
+}
+
+type Done<T> = Result<T, Violation>;
+
+impl Storage {
+    fn of(disk: SimDisk) -> Storage {
+        Storage { disk, store: None, plan: None, is_armed: false, has_failed: false }
+    }
+
+    pub(crate) fn create(seed: u64, member: Member, base: &Base) -> Storage {
+        let disk = SimDisk::new(seed);
+        ReplicaStore::create(&disk, member, base).expect("an empty disk can be prepared");
+        Storage::of(disk)
+    }
+
+    pub(crate) fn blank(seed: u64) -> Storage {
+        Storage::of(SimDisk::new(seed))
+    }
+
+    /// Lets something strike the next step of a kind.
+    pub(crate) fn plan(&mut self, plan: Plan) {
+        self.plan = Some(plan);
+    }
+
+    /// Whether a step may fail.
+    pub(crate) fn is_troubled(&self) -> bool {
+        self.is_armed || self.plan.is_some()
+    }
+
+    /// The disk does what it should from here on.
+    pub(crate) fn heal(&mut self) {
+        self.plan = None;
+        self.is_armed = false;
+        self.disk.heal();
+        self.disk.set_capacity(None);
+        self.disk.crash_after(u64::MAX);
+    }
+
+    fn begin(&mut self, step: Step) {
+        if let Some(plan) = self.plan.take_if(|plan| plan.step == step) {
+            plan.strike.arm(&self.disk);
+            self.is_armed = true;
+        }
+    }
+
+    /// A store fails only with its disk.
+    fn ended<T>(&mut self, step: Step, result: annals::Result<T>) -> Done<T> {
+        result.map_err(|error| {
+            let what = format!("{step:?}: {error:?}");
+            if self.is_armed {
+                self.has_failed = true;
+                return failed(what);
+            }
+            Violation { number: 0, promise: "the store works while its disk does", what }
+        })
+    }
+
+    fn step<T>(&mut self, step: Step, work: impl FnOnce(&mut ReplicaStore) -> annals::Result<T>) -> Done<T> {
+        self.begin(step);
+        let result = work(self.store.as_mut().expect("the process is up"));
+        self.ended(step, result)
+    }
+
+    pub(crate) fn open(&mut self) -> Done<State> {
+        self.begin(Step::Open);
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let options = StoreOptions { segment_bytes: 32 << 10 };
+        let result = ReplicaStore::open(&disk, options);
+        let (store, state) = self.ended(Step::Open, result)?;
+        self.store = store;
+        Ok(state)
+    }
+
+    /// Writes frames, and says up to where the log is synced now.
+    pub(crate) fn write(&mut self, frames: &[Rc<Frame>]) -> Done<Lsn> {
+        let bytes: Vec<u8> = frames.iter().flat_map(encode).collect();
+        self.step(Step::Write, |store| {
+            store.write(&group_of(frames), &bytes)?;
+            Ok(store.durable())
+        })
+    }
+
+    pub(crate) fn sync(&mut self) -> Done<Lsn> {
+        self.step(Step::Sync, ReplicaStore::sync)
+    }
+
+    pub(crate) fn save_meta(&mut self, meta: &Meta) -> Check {
+        self.step(Step::Meta, |store| store.save_meta(meta))
+    }
+
+    pub(crate) fn vouch(&mut self) -> Done<Lsn> {
+        self.step(Step::Meta, |store| {
+            store.vouch()?;
+            Ok(store.vouched())
+        })
+    }
+
+    pub(crate) fn truncate(&mut self, after: Lsn) -> Done<Lsn> {
+        self.step(Step::Truncate, |store| {
+            store.truncate(after)?;
+            Ok(store.durable())
+        })
+    }
+
+    pub(crate) fn trim(&mut self, through: Lsn) -> Check {
+        self.step(Step::Trim, |store| store.trim(through))
+    }
+
+    pub(crate) fn take_snapshot(&mut self, snapshot: &Snapshot) -> Check {
+        let bytes = snapshot.bytes.expect("it is taken");
+        let application = application(snapshot.chain, 0, bytes);
+        self.step(Step::Snapshot, |store| store.take_snapshot(&snapshot.base, &application))
+    }
+
+    pub(crate) fn stage(&mut self, offer: &SnapshotOffer) -> Check {
+        self.step(Step::Stage, |store| store.stage(offer))
+    }
+
+    pub(crate) fn stage_chunk(
+        &mut self,
+        at: (SnapshotId, u64),
+        bytes: &[u8],
+        digest: u64,
+    ) -> Done<Option<u64>> {
+        self.step(Step::Stage, |store| store.stage_chunk(at, bytes, digest))
+    }
+
+    pub(crate) fn install(&mut self, snapshot: SnapshotId) -> Check {
+        self.step(Step::Install, |store| store.install(snapshot))
+    }
+
+    pub(crate) fn mend(&mut self, frames: &[Rc<Frame>], digest: u64) -> Done<bool> {
+        let bytes: Vec<u8> = frames.iter().flat_map(encode).collect();
+        self.step(Step::Mend, |store| store.mend(&group_of(frames), &bytes, digest))
+    }
+
+    pub(crate) fn recovered(&mut self) -> Check {
+        self.step(Step::Note, ReplicaStore::recovered)
+    }
+
+    /// A group, which has to be what the ledger says, byte for byte. `None` if it cannot be read.
+    pub(crate) fn read(
+        &mut self,
+        ledger: &Ledger,
+        range: LsnRange,
+        bytes_max: u64,
+    ) -> Done<Option<(Group, Frames)>> {
+        self.begin(Step::Read);
+        let store = self.store.as_ref().expect("the process is up");
+        let read = match store.read_range(range, bytes_max) {
+            Err(error @ annals::Error::Io { .. }) if self.is_armed => self.ended(Step::Read, Err(error))?,
+            read => read.ok().flatten(),
+        };
+        let Some((group, bytes)) = read else { return Ok(None) };
+        let mut frames = Frames::new();
+        for range in ledger.frames(group.range.first, group.range.last) {
+            frames.push(ledger.slot(range.first).expect("between its ends").frame.clone());
+        }
+        let truth: Vec<u8> = frames.iter().flat_map(encode).collect();
+        if truth != bytes {
+            broken(3, "no record is read with other bytes", format!("{group:?} is not {frames:?}"))?;
+        }
+        Ok(Some((group, frames)))
+    }
+
+    /// A part of the snapshot, with its digest.
+    pub(crate) fn read_snapshot(
+        &mut self,
+        id: SnapshotId,
+        offset: u64,
+        max: u32,
+    ) -> Done<Option<(Vec<u8>, u64)>> {
+        self.step(Step::Snapshot, |store| store.read_snapshot(id, offset, max))
+    }
+
+    /// The process ends, in the middle of saving a meta if there is one; with it the power, or not.
+    pub(crate) fn crash(&mut self, meta: Option<&Meta>, fate: u64) {
+        if let (Some(meta), Some(store)) = (meta, &mut self.store) {
+            self.disk.crash_after(fate % 5);
+            let _ = store.save_meta(meta);
+        }
+        self.store = None;
+        if meta.is_some() || !fate.is_multiple_of(3) {
+            self.lose_power(fate);
+        }
+    }
+
+    fn lose_power(&mut self, fate: u64) {
+        self.disk = self.disk.crash(CrashPolicy::seeded(fate));
+        self.is_armed = false;
+        self.disk.set_capacity(None);
+    }
+
+    /// The process has ended in the middle of a step; with it the power, or not.
+    pub(crate) fn give_up(&mut self, fate: u64) {
+        (self.store, self.has_failed) = (None, false);
+        if self.disk.is_off() || fate.is_multiple_of(2) {
+            self.lose_power(fate);
+        } else {
+            // The disk is as full as it was for one more attempt.
+            let is_full = !fate.is_multiple_of(3);
+            self.is_armed &= is_full;
+            self.disk.heal();
+            if !is_full {
+                self.disk.set_capacity(None);
+            }
+        }
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.store = None;
+    }
+
+    /// Something is suspected, and nothing lost.
+    pub(crate) fn doubt(&mut self) -> Check {
+        self.step(Step::Note, ReplicaStore::doubt)
+    }
+
+    /// Puts noise into this frame, or flips one bit, which a repair may set right; whether the frame was found.
+    pub(crate) fn rot(&mut self, frame: &Rc<Frame>, place: u64) -> bool {
+        let bytes = encode(frame);
+        let names = self.disk.list().unwrap_or_default();
+        for name in names.iter().filter(|name| name.ends_with(".seg")) {
+            let contents = self.disk.contents(name);
+            let found = contents.windows(bytes.len()).position(|window| window == bytes);
+            if let Some(at) = found {
+                let at = at as u64 + place % (bytes.len() as u64 - 16);
+                match place >> 60 {
+                    0..3 => self.disk.flip_bit(name, at, (place >> 32) as u8 % 8),
+                    _ => self.disk.overwrite(name, at, &mix(place, at).to_le_bytes()),
+                }
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// Takes what recovery has found for what the ledger holds from here on, if it may be (1, 2, 3 and 17).
+///
+/// After a crash in the middle of a step that is the state before it or the one after, and nothing in between.
+pub(crate) fn agree(ledger: &mut Ledger, state: &State) -> Check {
+    let Some(other) = ledger.other.take() else { return agree_with(ledger, state) };
+    let mut trial = ledger.clone();
+    if agree_with(&mut trial, state).is_ok() {
+        *ledger = trial;
+        return Ok(());
+    }
+    let is_either = agree_with(ledger, state);
+    *ledger = *other;
+    agree_with(ledger, state).map_err(|violation| Violation {
+        what: format!("{}; or {:?}", violation.what, is_either),
+        ..violation
+    })
+}
+
+fn agree_with(ledger: &mut Ledger, state: &State) -> Check {
+    let lies = |promise, what: String| broken(1, promise, what);
+    if state.health == Health::Blank {
+        return if ledger.is_blank {
+            Ok(())
+        } else {
+            lies("a disk does not turn blank", format!("{:?}", ledger.member))
+        };
+    }
+    let metas = ledger.unsynced_metas.drain(..).map(|(_, meta)| meta);
+    if !metas.chain([ledger.meta]).any(|meta| meta == state.meta) {
+        return lies("the meta is one that was saved", format!("{:?}, synced {:?}", state.meta, ledger.meta));
+    }
+    ledger.meta = state.meta;
+    if state.base != ledger.snapshot.base {
+        let what = format!("{:?}, not {:?}", state.base.position, ledger.snapshot.base.position);
+        return lies("the base is the one that was synced", what);
+    }
+    let (begin, last) = (state.history.base(), state.history.last());
+    if begin != ledger.begin || last.lsn < ledger.synced || last.lsn > ledger.last().lsn {
+        let what = format!(
+            "{begin:?} to {last:?}, not {:?} to {} or {:?}",
+            ledger.begin,
+            ledger.synced,
+            ledger.last()
+        );
+        return lies("what was synced is recovered, and nothing else", what);
+    }
+    ledger.truncate(last.lsn);
+    ledger.synced = last.lsn;
+    if state.incarnation <= ledger.incarnation {
+        return lies("a life of the log is greater than any before", format!("{:?}", state.incarnation));
+    }
+    ledger.incarnation = state.incarnation;
+    ledger.stage = ledger.stage.take().filter(|_| state.staged.is_some());
+    if let (Some(stage), Some(staged)) = (&mut ledger.stage, state.staged)
+        && (stage.offer.id() != staged.snapshot || stage.bytes != staged.bytes)
+    {
+        return lies("what was staged is there", format!("{staged:?}, not {}", stage.bytes));
+    }
+    ledger.commit = state.commit;
+    let harmed = std::mem::take(&mut ledger.harmed);
+    match &state.health {
+        Health::Damaged(lost) => {
+            if harmed.is_empty() && !ledger.is_noted {
+                return lies("nothing is lost that was not harmed", format!("{lost:?}"));
+            }
+            (ledger.is_noted, ledger.lost) = (true, lost.clone());
+        }
+        _ if ledger.is_noted => return broken(17, "damage is not forgotten", format!("{:?}", ledger.member)),
+        _ if harmed.iter().any(|lsn| *lsn > state.base.position.lsn) => {
+            return broken(17, "damage is found", format!("{harmed:?} of {:?}", ledger.member));
+        }
+        _ => {}
+    }
+    compare(ledger, state)
+}
+
+/// What is not lost is what was written: the epochs, and what the core has to know.
+fn compare(ledger: &Ledger, state: &State) -> Check {
+    let mut lsn = ledger.begin.lsn.next();
+    while lsn <= ledger.last().lsn {
+        let is_lost = ledger.lost.iter().any(|lost| lost.first <= lsn && lsn <= lost.last);
+        if !is_lost && state.history.epoch_at(lsn) != ledger.epoch_at(lsn) {
+            return broken(
+                3,
+                "a record has the epoch that it was written in",
+                format!("{lsn} of {:?}", ledger.member),
+            );
+        }
+        lsn = lsn.next();
+    }
+    let replay = ledger.replay(state.base.position.lsn);
+    if replay != state.replay {
+        return broken(
+            3,
+            "what is replayed is what was written",
+            format!("{:?} is not {replay:?}", state.replay),
+        );
+    }
+    Ok(())
+}
