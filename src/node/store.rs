@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use self::part::Part;
-use self::snapshots::{Snapshot, Stage};
+use self::snapshots::{Older, Snapshot, Stage};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::Vote;
@@ -44,9 +44,10 @@ impl Default for StoreOptions {
 /// What one replica keeps on its disk: log, superblock, snapshots, and a note if something is lost.
 ///
 /// Every method does its work before it returns. [`write`](ReplicaStore::write) alone leaves something in between: it is
-/// durable with the next [`sync`](ReplicaStore::sync), or where the next segment begins. After an error nothing is known of the disk (S12): drop the store,
-/// tell the core [`Input::DiskFailed`](crate::protocol::Input::DiskFailed) and [`open`](ReplicaStore::open) again. A crash
-/// during any of them leaves the state before or the one after.
+/// durable with the next [`sync`](ReplicaStore::sync), or where the next segment begins. After an error nothing is known of
+/// the disk (S12): drop the store, tell the core [`Input::DiskFailed`](crate::protocol::Input::DiskFailed) and
+/// [`open`](ReplicaStore::open) again. A crash during any of them leaves the state before or the one after; only a
+/// [truncation](ReplicaStore::truncate) may be left in part.
 pub struct ReplicaStore {
     files: Files,
     options: StoreOptions,
@@ -61,6 +62,8 @@ pub struct ReplicaStore {
     /// The newest record that something synced vouches for, and the same once all is synced that was written.
     vouched: (Lsn, Lsn),
     snapshot: Snapshot,
+    /// Those before it that peers still receive.
+    older: Older,
     stage: Option<Stage>,
     _lock: Box<dyn Any + Send>,
 }

@@ -69,6 +69,8 @@ pub struct Timing {
     pub disk_stall_max: Duration,
     /// How long a planned hand-over may take before it is given up.
     pub transfer_max: Duration,
+    /// How long a primary keeps log and snapshot for a member that was catching up, and is silent.
+    pub absence_max: Duration,
 }
 
 impl Default for Timing {
@@ -79,6 +81,7 @@ impl Default for Timing {
             election_max: Duration::from_secs(3),
             disk_stall_max: Duration::from_secs(1),
             transfer_max: Duration::from_secs(2),
+            absence_max: Duration::from_secs(60),
         }
     }
 }

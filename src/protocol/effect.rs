@@ -42,7 +42,7 @@ pub enum Effect {
         /// At most so many bytes, but at least one frame.
         bytes_max: u64,
     },
-    /// Read a part of the newest snapshot, for [`Input::SnapshotRead`](super::Input::SnapshotRead).
+    /// Read a part of a snapshot, the newest or one of `KeepSnapshots`, for [`Input::SnapshotRead`](super::Input::SnapshotRead).
     ReadSnapshot {
         /// For whom.
         to: ReplicaId,
@@ -134,6 +134,9 @@ pub enum Effect {
     },
     /// The log must keep everything after this record for peers that catch up; `None`: nothing for them.
     Pin(Option<Lsn>),
+    /// These snapshots can still be asked for by `ReadSnapshot` when a newer one has been taken: peers receive them. None
+    /// but these, and the newest; and they need not outlive the process. If there is no room for one, it may go.
+    KeepSnapshots(Vec<SnapshotId>),
     /// This replica does nothing any more.
     Halt(Halt),
 }
@@ -163,6 +166,13 @@ pub enum Outcome {
     Unknown,
     /// Not appended: too many bytes wait for their commit.
     Busy,
+    /// Not appended, and it never will be: a group of this size is refused everywhere. Split it.
+    TooLarge {
+        /// Bytes that a group may have: [`Limits::group_bytes_max`](super::Limits::group_bytes_max).
+        bytes_max: u64,
+    },
+    /// Not appended, and it never will be: it holds no record, or more than there are LSNs left. Do not retry it.
+    Invalid,
     /// Not appended: the sequence number is not the producer's next.
     OutOfSequence {
         /// The next one.

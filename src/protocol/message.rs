@@ -178,10 +178,8 @@ pub struct ProbeReply {
     pub history: EpochHistory,
     /// The life of its log.
     pub incarnation: LogIncarnation,
-    /// A snapshot that it has received in part.
+    /// A snapshot that it has received in part: the primary goes on with it, if it still has it.
     pub staged: Option<Staged>,
-    /// Everything up to here is known to it to be committed.
-    pub commit: Lsn,
 }
 
 /// A snapshot's identity: the position that it covers. There is at most one content for each.

@@ -1,6 +1,6 @@
 //! How far a segment reaches, and the sparse index over what it holds.
 
-use crate::format::{BLOCK_BYTES, Digest, FrameHeader, SegmentHeader, Tables, TailScan};
+use crate::format::{BLOCK_BYTES, Digest, FrameHeader, GroupHeader, SegmentHeader, Tables, TailScan};
 use crate::types::Lsn;
 
 /// What is known of the durable part of a segment.
@@ -28,6 +28,14 @@ pub(crate) struct Noted<'a> {
     pub(crate) digest: Digest,
     /// Frames of the group with their positions: the first one, and then one for each stride.
     pub(crate) points: &'a [(u64, FrameHeader)],
+}
+
+impl<'a> Noted<'a> {
+    /// The group with this header.
+    pub(crate) fn new(header: &GroupHeader, points: &'a [(u64, FrameHeader)]) -> Noted<'a> {
+        let (first, last, position) = (header.first_lsn, header.last_lsn(), header.place.position);
+        Noted { first, last, position, end: header.end(), digest: header.digest, points }
+    }
 }
 
 impl Extent {

@@ -1,9 +1,17 @@
 //! Each family of faults alone.
 
+use std::cell::Cell;
+
+use annals::protocol::Quorums;
+
 use crate::mix::{Kind, Mix};
 use crate::network::Weather;
-use crate::runs::run;
+use crate::runs::{Recipe, run};
 use crate::seeds::{Cases, Chance};
+use crate::world::World;
+
+/// What makes a store take every kind of step.
+const ALL_STEPS: &[Kind] = &[Kind::Snapshot, Kind::Trim, Kind::Symmetric, Kind::Kill, Kind::Rot];
 
 fn cases(test: &'static str, recipe: fn(&mut Chance) -> Mix) {
     Cases { file: "alone", test, usual: 8 }.run(|seed| {
@@ -75,15 +83,7 @@ fn disks_fail_and_fill() {
 fn the_power_fails_inside_of_a_step_of_the_store() {
     cases("the_power_fails_inside_of_a_step_of_the_store", |draw| Mix {
         every_ms: 150,
-        ..Mix::calm(draw).with(&[
-            Kind::CutShort,
-            Kind::CutShort,
-            Kind::Snapshot,
-            Kind::Trim,
-            Kind::Symmetric,
-            Kind::Kill,
-            Kind::Rot,
-        ])
+        ..Mix::calm(draw).with(&[&[Kind::CutShort, Kind::CutShort], ALL_STEPS].concat())
     });
 }
 
@@ -91,16 +91,7 @@ fn the_power_fails_inside_of_a_step_of_the_store() {
 fn steps_of_the_store_fail() {
     cases("steps_of_the_store_fail", |draw| Mix {
         every_ms: 150,
-        ..Mix::calm(draw).with(&[
-            Kind::StepFails,
-            Kind::StepFails,
-            Kind::StepFills,
-            Kind::Snapshot,
-            Kind::Trim,
-            Kind::Symmetric,
-            Kind::Kill,
-            Kind::Rot,
-        ])
+        ..Mix::calm(draw).with(&[&[Kind::StepFails, Kind::StepFails, Kind::StepFills], ALL_STEPS].concat())
     });
 }
 
@@ -128,6 +119,20 @@ fn logs_are_trimmed_while_somebody_catches_up() {
 }
 
 #[test]
+fn newer_snapshots_are_taken_while_somebody_receives_one() {
+    let kept = Cell::new(0);
+    let recipe: Recipe = |draw| Mix {
+        every_ms: 100,
+        catch_up_bytes_per_s: Some(4 << 10),
+        ..Mix::calm(draw).with(&[Kind::Snapshot, Kind::Snapshot, Kind::Trim, Kind::Reset, Kind::Kill])
+    };
+    Cases { file: "alone", test: "newer_snapshots_are_taken_while_somebody_receives_one", usual: 8 }
+        .run(|seed| kept.set(kept.get() + run(seed, recipe).kept));
+    let is_one = std::env::var_os("ANNALS_SEED").is_some();
+    assert!(is_one || kept.get() > 0, "none was received after a newer one had been taken");
+}
+
+#[test]
 fn the_role_is_handed_over_under_load() {
     cases("the_role_is_handed_over_under_load", |draw| Mix::calm(draw).with(&[Kind::Transfer]));
 }
@@ -143,6 +148,34 @@ fn foreign_messages_change_nothing() {
         every_ms: 20,
         ..Mix::calm(draw).with(&[Kind::Garbage])
     });
+}
+
+/// One replica forgets what it has acknowledged and voted, because its directory is put back as it was, or its disk has lied
+/// about syncs.
+fn forgetful(draw: &mut Chance, (nodes, quorums): (usize, Quorums)) -> Mix {
+    let kinds = [Kind::OldCopy, Kind::OldCopy, Kind::OldCopy, Kind::Kill, Kind::OneWay, Kind::Snapshot];
+    Mix { nodes, quorums, every_ms: 300, ..Mix::calm(draw).with(&kinds) }
+}
+
+/// Any two quorums share a replica that has forgotten nothing.
+#[test]
+fn an_old_copy_comes_back_where_quorums_have_one_to_spare() {
+    cases("an_old_copy_comes_back_where_quorums_have_one_to_spare", |draw| {
+        let fixed = |write| Quorums::Fixed { write, election: 4 };
+        let cluster = draw.pick(&[(4, Quorums::Majority), (5, fixed(3)), (5, fixed(4))]);
+        forgetful(draw, cluster)
+    });
+}
+
+/// Three have none to spare: the simulator has to notice, or the test above tells nothing.
+#[test]
+fn an_old_copy_among_three_loses_what_was_committed() {
+    let is_lost = |seed| {
+        let mut draw = Chance::new(seed);
+        let mix = forgetful(&mut draw, (3, Quorums::Majority));
+        World::new(draw.next(), mix, false).run().violation.is_some()
+    };
+    assert!((0..500).any(is_lost), "nobody has missed anything");
 }
 
 #[test]

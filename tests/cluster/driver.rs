@@ -6,6 +6,7 @@ use annals::protocol::{Content, Effect, Envelope, Group, Halt, Input, Message, R
 use annals::{LogIncarnation, Lsn, LsnRange, ReplicaId};
 
 use crate::invariants::{self, Check, Violation, broken};
+use crate::node::Node;
 use crate::oracle::Ask;
 use crate::record::{self, Body, Frame, Frames};
 use crate::storage::{Storage, agree};
@@ -210,6 +211,7 @@ impl World {
             }
             Effect::Reopen { is_whole } => return self.reopen(at, is_whole),
             Effect::Pin(pin) => self.nodes[at].pin = pin,
+            Effect::KeepSnapshots(ids) => self.nodes[at].keep_snapshots(ids),
             Effect::Halt(halt) => return self.halt(at, halt),
             Effect::Committed(lsn) => return self.committed(at, lsn),
             Effect::Resolve { token, outcome } => return self.resolve(at, token, outcome),
@@ -240,7 +242,7 @@ impl World {
     }
 
     fn bytes_for(&self, at: usize, message: &Message, cargo: &Cargo) -> Option<Cargo> {
-        let ledger = &self.nodes[at].ledger;
+        let Node { ledger, older, .. } = &self.nodes[at];
         match message {
             Message::Append { group, .. } | Message::RepairGive { group, .. } => {
                 let kept = frames_of(cargo, group.range).or_else(|| {
@@ -254,8 +256,10 @@ impl World {
             }
             Message::SnapshotChunk { snapshot, .. } => match cargo {
                 Cargo::Chunk { .. } => Some(cargo.clone()),
-                _ if ledger.snapshot_id() == *snapshot => Some(Cargo::Chunk { chain: ledger.snapshot.chain }),
-                _ => None,
+                _ => {
+                    let kept = ledger.snapshot_of(older, *snapshot);
+                    kept.map(|kept| Cargo::Chunk { chain: kept.chain })
+                }
             },
             _ => Some(Cargo::None),
         }

@@ -1,7 +1,7 @@
 //! The end of a run: everything heals, and the cluster has to elect, serve and become the same everywhere (19).
 
-use annals::Lsn;
 use annals::protocol::{Health, Role};
+use annals::{Lsn, LsnRange};
 
 use crate::invariants::{self, Check, broken};
 use crate::network::Weather;
@@ -111,8 +111,27 @@ impl World {
         None
     }
 
+    /// 16: the stores hold the same bytes, record for record, and the replicas the same state.
+    fn stores_are_the_same(&self) -> Check {
+        let Some(leader) = self.leader() else { return Ok(()) };
+        let Some(membership) = self.nodes[leader].ledger.membership() else { return Ok(()) };
+        let members = || self.nodes.iter().filter(|node| membership.has(node.ledger.member));
+        let bases = members().filter_map(|node| node.replica.as_ref()?.base());
+        invariants::all_are_the_same("the replicated state", bases)?;
+        let first = members().filter_map(|node| node.storage.as_ref()?.first()).max();
+        let Some(range) = first.and_then(|first| LsnRange::new(first, self.oracle.commit())) else {
+            return Ok(());
+        };
+        let mut digests = vec![];
+        for storage in members().filter_map(|node| node.storage.as_ref()) {
+            digests.extend(storage.digest_of(range)?);
+        }
+        invariants::all_are_the_same("the digests of all records", digests.into_iter())
+    }
+
     /// 1 and 16: what was committed is on every replica, record for record.
     fn all_is_there(&mut self) -> Check {
+        self.stores_are_the_same()?;
         let commit = self.oracle.commit();
         for at in 0..self.nodes.len() {
             let ledger = &self.nodes[at].ledger;

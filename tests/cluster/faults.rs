@@ -67,7 +67,9 @@ impl World {
             Kind::Change => self.change_mind(),
             Kind::Quorums => self.change_quorums(),
             Kind::Promote => return self.feed_if_awake(at, Input::Promote),
+            Kind::Garbage if self.draw.below(2) == 0 => return self.mutated(),
             Kind::Garbage => return self.garbage(at),
+            Kind::OldCopy => self.copy_or_put_back(),
         }
         Ok(())
     }

@@ -119,6 +119,9 @@ pub(crate) fn one_vote_for_each_epoch(oracle: &mut Oracle, envelope: &Envelope) 
         Message::Vote { .. } => envelope.from,
         _ => return Ok(()),
     };
+    if oracle.forgetful == Some(envelope.from) {
+        return Ok(());
+    }
     let first = *oracle.votes.entry((envelope.from, envelope.epoch)).or_insert(voted_for);
     hold(first == voted_for, 6, "one vote for each epoch", || {
         format!("{:?} votes for {first:?} and {voted_for:?} in {:?}", envelope.from, envelope.epoch)
@@ -156,10 +159,11 @@ pub(crate) fn committed_is_synced_on_a_write_quorum(
     chain: u64,
 ) -> Check {
     for electorate in std::iter::once(&membership.electorate).chain(&membership.outgoing) {
+        let holds = |disk: &&&Ledger| disk.is_forgetful || disk.holds(lsn, chain);
         let copies = electorate
             .voters
             .iter()
-            .filter(|voter| disks.iter().any(|disk| disk.member == voter.member && disk.holds(lsn, chain)));
+            .filter(|voter| disks.iter().filter(|disk| disk.member == voter.member).any(|disk| holds(&disk)));
         let (copies, quorum) = (copies.count(), write_quorum(electorate));
         hold(copies >= quorum, 9, "committed means synced on a write quorum of disks", || {
             format!("{lsn} is synced on {copies} of {membership:?}, and it takes {quorum}")
@@ -179,7 +183,7 @@ pub(crate) fn counted_copies_are_there(
         return Ok(());
     };
     // What is damaged may begin anew before the primary hears of it.
-    let is_there = disk.is_noted || disk.is_blank || disk.holds(counted, chain);
+    let is_there = disk.is_noted || disk.is_blank || disk.is_forgetful || disk.holds(counted, chain);
     hold(is_there, 9, "a copy that a primary counts on is synced", || {
         format!("{:?} counts on {counted} at {member:?}, which has synced {}", primary.member, disk.synced)
     })
@@ -314,6 +318,18 @@ pub(crate) fn replicas_agree_on_what_is_committed(oracle: &Oracle, ledger: &Ledg
     let (Some(agreed), Some(chain)) = (oracle.agreed(lsn), ledger.chain(lsn)) else { return Ok(()) };
     hold(agreed.chain == chain, 16, "replicas that have caught up are the same, record for record", || {
         format!("{:?} has something else up to {lsn}", ledger.member)
+    })
+}
+
+/// 16: what every replica has, when all have caught up.
+pub(crate) fn all_are_the_same<T: PartialEq + fmt::Debug>(
+    what: &str,
+    mut all: impl Iterator<Item = T>,
+) -> Check {
+    let first = all.next();
+    let other = all.find(|one| first.as_ref() != Some(one));
+    hold(other.is_none(), 16, "replicas that have caught up are the same, record for record", || {
+        format!("{what}: {first:?} and {other:?}")
     })
 }
 

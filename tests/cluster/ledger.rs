@@ -33,6 +33,12 @@ pub(crate) struct Snapshot {
     pub(crate) bytes: Option<u64>,
 }
 
+impl Snapshot {
+    pub(crate) fn id(&self) -> SnapshotId {
+        SnapshotId(self.base.position)
+    }
+}
+
 /// A snapshot on its way in.
 #[derive(Clone, Debug)]
 pub(crate) struct Stage {
@@ -66,6 +72,8 @@ pub(crate) struct Ledger {
     pub(crate) harmed: Vec<Lsn>,
     /// Nothing is there at all.
     pub(crate) is_blank: bool,
+    /// It has come back from an old copy.
+    pub(crate) is_forgetful: bool,
     /// What the disk knows to be committed.
     pub(crate) commit: Lsn,
     memberships: Vec<(Lsn, Arc<Membership>)>,
@@ -92,6 +100,7 @@ impl Ledger {
             is_noted: false,
             harmed: vec![],
             is_blank: false,
+            is_forgetful: false,
             commit: Lsn::ZERO,
             memberships: vec![],
             other: None,
@@ -152,6 +161,19 @@ impl Ledger {
             range.last = range.last.min(after);
             range.first <= range.last
         });
+    }
+
+    /// What the disk may hold instead may have lost some of what is forgotten already: whole segments go one by one.
+    pub(crate) fn may_be_cut_in_part(&mut self) {
+        let last = self.last().lsn;
+        if let Some(other) = &mut self.other {
+            other.synced = other.synced.min(last);
+        }
+    }
+
+    /// Whether a frame ends with this record, or the log begins after it.
+    pub(crate) fn is_boundary(&self, lsn: Lsn) -> bool {
+        lsn == self.begin.lsn || self.slot(lsn).is_some_and(|slot| slot.frame.range().last == lsn)
     }
 
     /// Forgets the records up to and with this one.
@@ -335,9 +357,9 @@ impl Ledger {
         self.slots.iter_mut().for_each(|slot| slot.counts = true);
     }
 
-    /// The identity of the newest snapshot that can be sent.
-    pub(crate) fn snapshot_id(&self) -> SnapshotId {
-        SnapshotId(self.snapshot.base.position)
+    /// The newest snapshot, or one of these older ones that the process still holds.
+    pub(crate) fn snapshot_of<'a>(&'a self, older: &'a [Snapshot], id: SnapshotId) -> Option<&'a Snapshot> {
+        older.iter().chain([&self.snapshot]).find(|snapshot| snapshot.id() == id)
     }
 
     pub(crate) fn epoch_at(&self, lsn: Lsn) -> Option<Epoch> {

@@ -8,6 +8,7 @@
 mod alone;
 mod client;
 mod clock;
+mod copies;
 mod driver;
 mod ending;
 mod faults;
@@ -16,6 +17,7 @@ mod ledger;
 mod mix;
 mod mixtures;
 mod mutants;
+mod mutate;
 mod network;
 mod node;
 mod operator;
@@ -23,10 +25,10 @@ mod oracle;
 mod process;
 mod record;
 mod runs;
-#[allow(dead_code)]
 #[path = "../support/seeds.rs"]
 mod seeds;
 mod storage;
+mod tamper;
 mod trace;
 mod trouble;
 mod world;

@@ -47,6 +47,8 @@ pub(crate) enum Kind {
     Quorums,
     Promote,
     Garbage,
+    /// A directory is copied, and the copy put back later; also what a disk leaves that lies about syncs.
+    OldCopy,
 }
 
 impl Kind {

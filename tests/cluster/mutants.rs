@@ -49,7 +49,7 @@ fn trouble(rule: Rule, draw: &mut Chance) -> Mix {
 /// takes minutes for all of them.
 const LAST: [(Rule, u64); 4] = [
     (Rule::BindAcknowledgements, 706),
-    (Rule::SnapshotAboveCommit, 71),
+    (Rule::SnapshotAboveCommit, 101),
     (Rule::ChangeJointly, 100),
     (Rule::StalledDiskHandsOver, 64),
 ];

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use annals::protocol::{Config, Replica, Role, Start};
+use annals::protocol::{Config, Replica, Role, SnapshotId, Start};
 use annals::{Epoch, LogIncarnation, Lsn};
 
 use crate::clock::Clock;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Snapshot};
 use crate::seeds::Chance;
 use crate::storage::Storage;
 use crate::world::Event;
@@ -64,6 +64,9 @@ pub(crate) struct Node {
     /// Asked of this process, and not answered.
     pub(crate) tokens: BTreeSet<u64>,
     pub(crate) pin: Option<Lsn>,
+    /// Snapshots that it has to keep when it takes newer ones, and those that it keeps so.
+    keeps: Vec<SnapshotId>,
+    pub(crate) older: Vec<Snapshot>,
     /// What this process knows to be committed.
     pub(crate) commit: Lsn,
     pub(crate) role: Role,
@@ -100,6 +103,8 @@ impl Node {
             flush: None,
             tokens: BTreeSet::new(),
             pin: None,
+            keeps: vec![],
+            older: vec![],
             commit: Lsn::ZERO,
             role: Role::Backup,
             reign: Epoch::default(),
@@ -121,10 +126,28 @@ impl Node {
         self.timer = u64::MAX;
         self.flush = None;
         self.pin = None;
+        self.keeps.clear();
+        self.older.clear();
         self.commit = Lsn::ZERO;
         self.role = Role::Backup;
         self.takes_snapshot = false;
         self.spindle.fails = false;
+    }
+
+    /// A newer snapshot takes the place of the one before.
+    pub(crate) fn replace_snapshot(&mut self, newer: Snapshot) {
+        let before = std::mem::replace(&mut self.ledger.snapshot, newer);
+        if self.keeps.contains(&before.id()) {
+            self.older.push(before);
+        }
+    }
+
+    pub(crate) fn keep_snapshots(&mut self, ids: Vec<SnapshotId>) {
+        self.older.retain(|older| ids.contains(&older.id()));
+        if let Some(storage) = &mut self.storage {
+            storage.keep_snapshots(&ids);
+        }
+        self.keeps = ids;
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -58,6 +58,8 @@ pub(crate) struct Oracle {
     pub(crate) numbered: HashMap<(ProducerId, u64), Lsn>,
     /// Clients were told that these are not in the log.
     pub(crate) refused: HashSet<Payload>,
+    /// Whoever has come back from an old copy: its votes and copies of before count for nothing.
+    pub(crate) forgetful: Option<Member>,
     pub(crate) tally: Tally,
 }
 
@@ -72,6 +74,8 @@ pub(crate) struct Tally {
     pub(crate) elections: u64,
     pub(crate) truncations: u64,
     pub(crate) installs: u64,
+    /// Chunks of snapshots that newer ones had replaced.
+    pub(crate) kept: u64,
     pub(crate) mended: u64,
     pub(crate) recovered: u64,
     pub(crate) transfers: u64,
@@ -79,11 +83,15 @@ pub(crate) struct Tally {
     pub(crate) crashes: u64,
     /// Steps of a store that were cut short.
     pub(crate) cut_short: u64,
+    /// Messages whose bytes were changed on their way, and that were dropped for it.
+    pub(crate) tampered: u64,
+    /// Messages of which one field was changed, and that were refused.
+    pub(crate) mutated: u64,
 }
 
 impl Tally {
     /// How often each has happened, by name.
-    pub(crate) const fn counts(&self) -> [(&'static str, u64); 14] {
+    pub(crate) const fn counts(&self) -> [(&'static str, u64); 16] {
         [
             ("appended", self.appended),
             ("unknown", self.unknown),
@@ -99,6 +107,8 @@ impl Tally {
             ("changes", self.changes),
             ("crashes", self.crashes),
             ("cut short", self.cut_short),
+            ("tampered", self.tampered),
+            ("mutated", self.mutated),
         ]
     }
 }

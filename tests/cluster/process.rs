@@ -94,10 +94,14 @@ impl World {
     }
 
     fn has_read(&mut self, at: usize, what: &Local) -> Check {
+        if let Local::ReadSnapshot { snapshot, .. } = what {
+            let is_kept = self.nodes[at].older.iter().any(|older| older.id() == *snapshot);
+            self.oracle.tally.kept += u64::from(is_kept);
+        }
         if self.nodes[at].storage.is_some() {
             return self.has_really_read(at, what);
         }
-        let ledger = &self.nodes[at].ledger;
+        let Node { ledger, older, .. } = &self.nodes[at];
         let (input, cargo) = match *what {
             Local::ReadLog { to, from, bytes_max } if from > ledger.begin.lsn => {
                 // What was truncated in between is nobody's any more.
@@ -111,12 +115,12 @@ impl World {
             }
             Local::ReadLog { to, .. } | Local::ReadRange { to, .. } => (Input::LogGone { to }, Cargo::None),
             Local::ReadSnapshot { to, snapshot, offset, bytes_max } => {
-                let size = ledger.snapshot.bytes.filter(|_| ledger.snapshot_id() == snapshot);
-                match size.and_then(|size| size.checked_sub(offset)) {
+                let kept = ledger.snapshot_of(older, snapshot);
+                let left = kept.and_then(|kept| Some((kept.chain, kept.bytes?.checked_sub(offset)?)));
+                match left {
                     None => (Input::SnapshotGone { to }, Cargo::None),
-                    Some(left) => {
+                    Some((chain, left)) => {
                         let bytes = left.min(u64::from(bytes_max)) as u32;
-                        let chain = ledger.snapshot.chain;
                         let digest = chunk_digest(chain, offset, bytes);
                         let input = Input::SnapshotRead { to, snapshot, offset, bytes, digest };
                         (input, Cargo::Chunk { chain })
@@ -129,7 +133,7 @@ impl World {
     }
 
     fn has_really_read(&mut self, at: usize, what: &Local) -> Check {
-        let Node { ledger, storage: Some(storage), .. } = &mut self.nodes[at] else { return Ok(()) };
+        let Node { ledger, older, storage: Some(storage), .. } = &mut self.nodes[at] else { return Ok(()) };
         let (input, cargo) = match *what {
             Local::ReadLog { to, from, bytes_max } if from > ledger.begin.lsn => {
                 let Some(range) = LsnRange::new(from, ledger.last().lsn) else { return Ok(()) };
@@ -146,7 +150,8 @@ impl World {
                 match storage.read_snapshot(snapshot, offset, bytes_max)? {
                     None => (Input::SnapshotGone { to }, Cargo::None),
                     Some((part, digest)) => {
-                        let chain = ledger.snapshot.chain;
+                        let kept = ledger.snapshot_of(older, snapshot);
+                        let chain = kept.map(|kept| kept.chain).unwrap_or_default();
                         if part != record::application(chain, offset, part.len() as u64) {
                             return broken(3, "a snapshot is read as it was taken", format!("{snapshot:?}"));
                         }
@@ -179,6 +184,7 @@ impl World {
         self.may_fail(at);
         let node = &mut self.nodes[at];
         node.ledger.truncate(after);
+        node.ledger.may_be_cut_in_part();
         node.ledger.incarnation = incarnation;
         if let Some(storage) = &mut node.storage {
             node.ledger.synced = storage.truncate(after)?;
@@ -300,7 +306,7 @@ impl World {
     pub(crate) fn take_snapshot(&mut self, at: usize) {
         let node = &mut self.nodes[at];
         let Some(replica) = node.replica.as_ref().filter(|_| !node.takes_snapshot) else { return };
-        let base = replica.base();
+        let Some(base) = replica.base() else { return };
         let lsn = base.position.lsn;
         let is_newer = lsn > node.ledger.snapshot.base.position.lsn;
         let Some(chain) = node.ledger.chain(lsn).filter(|_| is_newer && !node.ledger.is_noted) else {
@@ -324,7 +330,7 @@ impl World {
         self.may_fail(at);
         let node = &mut self.nodes[at];
         node.ledger.commit = node.ledger.commit.max(base.position.lsn);
-        node.ledger.snapshot = snapshot;
+        node.replace_snapshot(snapshot);
         if let Some(storage) = &mut node.storage {
             storage.take_snapshot(&node.ledger.snapshot)?;
         }

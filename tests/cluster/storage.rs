@@ -27,6 +27,8 @@ pub(crate) struct Storage {
     pub(crate) has_failed: bool,
 }
 
+const OPTIONS: StoreOptions = StoreOptions { segment_bytes: 32 << 10 };
+
 type Done<T> = Result<T, Violation>;
 
 impl Storage {
@@ -91,11 +93,43 @@ impl Storage {
     pub(crate) fn open(&mut self) -> Done<State> {
         self.begin(Step::Open);
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let options = StoreOptions { segment_bytes: 32 << 10 };
-        let result = ReplicaStore::open(&disk, options);
+        let result = ReplicaStore::open(&disk, OPTIONS);
         let (store, state) = self.ended(Step::Open, result)?;
         self.store = store;
+        self.recovers_again(&state)?;
         Ok(state)
+    }
+
+    /// 4: recovering once more gives the same, also after a loss of power: all that was found is durable.
+    fn recovers_again(&self, first: &State) -> Check {
+        let found = self.disk.crash(CrashPolicy::LOSE_ALL);
+        found.set_capacity(None);
+        let disk: Arc<dyn Disk> = Arc::new(found);
+        let again = match ReplicaStore::open(&disk, OPTIONS) {
+            Ok((_, again)) => again,
+            Err(error) => return broken(4, "recovering twice gives the same", format!("{error:?}")),
+        };
+        let is_same = State { incarnation: first.incarnation, ..again.clone() } == *first;
+        let is_newer = first.health == Health::Blank || again.incarnation > first.incarnation;
+        if is_same && is_newer {
+            return Ok(());
+        }
+        broken(4, "recovering twice gives the same", format!("{first:?}, then {again:?}"))
+    }
+
+    /// The oldest record that can be read.
+    pub(crate) fn first(&self) -> Option<Lsn> {
+        self.store.as_ref().map(ReplicaStore::first)
+    }
+
+    /// The digest over the frames of all these records, which have to be there.
+    pub(crate) fn digest_of(&self, range: LsnRange) -> Done<Option<u64>> {
+        let digest = self.store.as_ref().map(|store| store.digest_of(range)).transpose();
+        digest.map_err(|error| Violation {
+            number: 16,
+            promise: "all records can be read in the end",
+            what: format!("{error:?}"),
+        })
     }
 
     /// Writes frames, and says up to where the log is synced now.
@@ -137,6 +171,12 @@ impl Storage {
         let bytes = snapshot.bytes.expect("it is taken");
         let application = application(snapshot.chain, 0, bytes);
         self.step(Step::Snapshot, |store| store.take_snapshot(&snapshot.base, &application))
+    }
+
+    pub(crate) fn keep_snapshots(&mut self, ids: &[SnapshotId]) {
+        if let Some(store) = &mut self.store {
+            store.keep_snapshots(ids);
+        }
     }
 
     pub(crate) fn stage(&mut self, offer: &SnapshotOffer) -> Check {
@@ -210,6 +250,11 @@ impl Storage {
         if meta.is_some() || !fate.is_multiple_of(3) {
             self.lose_power(fate);
         }
+    }
+
+    /// The disk as it is, to be put back one day.
+    pub(crate) fn copy(&self) -> Storage {
+        Storage::of(self.disk.crash(CrashPolicy::KEEP_ALL))
     }
 
     fn lose_power(&mut self, fate: u64) {
@@ -308,6 +353,10 @@ fn agree_with(ledger: &mut Ledger, state: &State) -> Check {
             ledger.last()
         );
         return lies("what was synced is recovered, and nothing else", what);
+    }
+    // Not where a gap is: the frames that were there are nobody's any more.
+    if !ledger.is_boundary(last.lsn) && state.health == Health::Whole {
+        return broken(2, "batches are recovered whole or not at all", format!("up to {last:?}"));
     }
     ledger.truncate(last.lsn);
     ledger.synced = last.lsn;

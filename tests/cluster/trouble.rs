@@ -70,6 +70,7 @@ impl Plan {
             (Operation::WriteDurable, Fault::Io),
             (Operation::Write, Fault::NoSpace),
             (Operation::Sync, Fault::Io),
+            (Operation::Sync, Fault::LoseChanges),
             (Operation::SyncDir, Fault::Io),
             (Operation::Create, Fault::NoSpace),
             (Operation::Rename, Fault::Io),

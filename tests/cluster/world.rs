@@ -11,6 +11,7 @@ use annals::protocol::{
 use annals::{ClusterId, DiskId, ReplicaId};
 
 use crate::client::Client;
+use crate::copies::OldCopy;
 use crate::driver::{Cargo, Local};
 use crate::faults::Undo;
 use crate::invariants::{Check, Violation};
@@ -21,6 +22,7 @@ use crate::node::Node;
 use crate::oracle::Oracle;
 use crate::seeds::Chance;
 use crate::storage::Storage;
+use crate::tamper::{self, Tampered};
 use crate::trace::Trace;
 use crate::trouble::is_failure;
 
@@ -79,6 +81,8 @@ pub(crate) struct World {
     pub(crate) nodes: Vec<Node>,
     /// Disks that were taken out of the world, with all that was on them.
     pub(crate) retired: Vec<Ledger>,
+    /// What is put back of the first replica one day.
+    pub(crate) old: Option<OldCopy>,
     pub(crate) network: Network,
     pub(crate) clients: Vec<Client>,
     pub(crate) oracle: Oracle,
@@ -116,6 +120,7 @@ impl World {
             draw,
             nodes: vec![],
             retired: vec![],
+            old: None,
             network,
             clients: vec![],
             oracle: Oracle::default(),
@@ -285,7 +290,15 @@ impl World {
         }
         let mut cargo = cargo;
         if self.draw.below(1000) < self.mix.tampers {
-            tamper(&mut cargo);
+            let place = self.draw.next();
+            match tamper::tamper(&envelope.message, &mut cargo, place)? {
+                Tampered::Noticed => {
+                    // The node drops the message, as if it had been lost.
+                    self.oracle.tally.tampered += 1;
+                    return Ok(());
+                }
+                Tampered::Carried => {}
+            }
         }
         self.feed(link.1, Input::Received(envelope), cargo)
     }
@@ -293,12 +306,5 @@ impl World {
     /// Whether the operator has to say who leads.
     pub(crate) fn is_manual(&self) -> bool {
         self.mix.policy == FailoverPolicy::Manual
-    }
-}
-
-/// The bytes of a chunk, which has a digest, change in somebody's memory.
-fn tamper(cargo: &mut Cargo) {
-    if let Cargo::Chunk { chain } = cargo {
-        *chain ^= 1;
     }
 }

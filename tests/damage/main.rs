@@ -15,6 +15,8 @@ mod engine_logs;
 mod forge;
 mod harm;
 mod media;
+#[path = "../support/payload.rs"]
+mod payload;
 #[path = "../support/seeds.rs"]
 mod seeds;
 #[path = "../support/small.rs"]

@@ -135,6 +135,55 @@ fn a_sync_that_fails_once_and_then_succeeds_poisons_the_log_for_everybody() {
     }
 }
 
+/// What was lost is still there to be read: whoever opens the log then has to write it once more.
+#[test]
+fn what_a_failed_sync_has_lost_anywhere_and_an_open_has_found_is_there_for_good() {
+    let test = "what_a_failed_sync_has_lost_anywhere_and_an_open_has_found_is_there_for_good";
+    Cases { file: "faults", test, usual: 120 }.run(|seed| {
+        let options = options(&mut Chance::new(seed)).write_method(WriteMethod::Buffered);
+        let disk = SimDisk::new(seed);
+        disk.fail(Fail::nth(Operation::Sync, 1 + seed * 3 % 170, Fault::LoseChanges));
+        let (ledger, played) = play(&options, &disk);
+        let _told = Told(&disk);
+        assert!(matches!(played, Ok(()) | Err(Error::Poisoned | Error::Io { .. })), "{played:?}");
+        disk.heal();
+        let first = open(&options, &disk, &ledger).expect("reopening recovers");
+        let found = disk.crash(CrashPolicy::LOSE_ALL);
+        let (_, closed) = open(&options, &found, &first.part()).expect("recovered a second time").close();
+        closed.unwrap();
+    });
+}
+
+/// A truncation seals a segment that holds more than it keeps. The sync of that footer failed: the footer was in memory
+/// only, and the log that was opened went on behind it. A power cut within the next truncation, to the same place,
+/// brought back what the first had taken.
+#[test]
+fn what_a_cut_has_taken_is_not_back_although_the_sync_of_its_footer_failed() {
+    let options = small().write_method(WriteMethod::Buffered);
+    for stop in 0..24 {
+        let disk = SimDisk::new(stop);
+        let _told = Told(&disk);
+        let mut author = open(&options, &disk, &Ledger::new()).unwrap();
+        for _ in 0..8 {
+            author.append_durable(40).unwrap();
+        }
+        disk.fail(Fail::nth(Operation::Sync, 1, Fault::LoseChanges).on("00000000000000000001.seg"));
+        author.truncate(5).unwrap_err();
+        let mut author = open(&options, &disk, &author.part()).unwrap();
+        assert_eq!(Shown::of(&author.log).unwrap().last, 5, "the footer can be read");
+        author.append_durable(70).unwrap();
+        disk.crash_after(stop);
+        let cut = author.truncate(5);
+        assert!(cut.is_ok() || disk.is_off(), "{cut:?} although the disk works");
+        let found = disk.crash(CrashPolicy::LOSE_ALL);
+        open(&options, &found, &author.part())
+            .expect("only what was appended last may be there, or not")
+            .close()
+            .1
+            .unwrap();
+    }
+}
+
 fn is_poisoned(log: &Log) {
     assert!(matches!(log.append(b"x"), Err(Error::Poisoned)));
     assert!(matches!(log.append_with(b"x", Durability::Buffered), Err(Error::Poisoned)));

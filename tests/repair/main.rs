@@ -11,6 +11,8 @@ mod hostile;
 mod logs;
 mod look;
 mod mend;
+#[path = "../support/payload.rs"]
+mod payload;
 mod salvage;
 mod scrub;
 mod sectors;

@@ -2,14 +2,14 @@
 
 use annals::disk::Disk;
 use annals::disk::RealDisk;
-use annals::disk::sim::{Fail, Fault, Operation, SimDisk};
+use annals::disk::sim::{CrashPolicy, Fail, Fault, Operation, SimDisk};
 use annals::repair::{self, FileRole, Plan, Silent, Step};
-use annals::{Error, LogOptions};
+use annals::{Error, LogOptions, WriteMethod};
 
 use crate::seeds::{Cases, Chance};
 use crate::support::{
-    BLOCK, Known, SLOT_BYTES, SUPERBLOCK, carry_out, files, harm, is_as, mend, options, records_of, shared,
-    verify,
+    BLOCK, Known, SLOT_BYTES, SUPERBLOCK, carry_out, files, grow, harm, is_as, killed, mend, options,
+    records_of, segments, shared, verify,
 };
 
 const NOISE: [u8; 40] = [0xA5; 40];
@@ -87,6 +87,36 @@ fn a_single_flipped_bit_costs_nothing_wherever_it_is() {
             });
         }
     }
+}
+
+/// The newest record was in memory only, after a sync of it that failed; then another segment was damaged. The superblock
+/// of the repaired log said that all of it was durable, so that the log's next open did not write it again, and the power
+/// cut after that lost what it had shown.
+#[test]
+fn a_repair_does_not_vouch_for_what_need_not_be_on_the_disk() {
+    let disk = SimDisk::new(3);
+    let options = || options().write_method(WriteMethod::Buffered);
+    let log = options().open_with(shared(&disk)).unwrap();
+    grow(&log, 40).unwrap();
+    let disk = killed(&disk);
+    drop(log);
+    let log = options().open_with(shared(&disk)).unwrap();
+    let tail = segments(&disk).pop().unwrap();
+    disk.fail(Fail::nth(Operation::Sync, 1, Fault::LoseChanges).on(&tail));
+    log.append_durable(b"lost").unwrap_err();
+    drop(log);
+    disk.flip_bit(&segments(&disk)[0], 5000, 3);
+    let report = verify(&disk);
+    let plan = repair::plan(&disk, &report).unwrap();
+    carry_out(&disk, &plan).unwrap();
+    // Neither a power cut right after it ...
+    let cut = disk.crash(CrashPolicy::LOSE_ALL);
+    assert_eq!(options().open_with(shared(&cut)).unwrap().last_lsn().next(), report.last_lsn);
+    // ... nor one after somebody has seen the record.
+    let shown = options().open_with(shared(&disk)).unwrap().last_lsn();
+    assert_eq!(shown, report.last_lsn);
+    let log = options().open_with(shared(&disk.crash(CrashPolicy::LOSE_ALL))).unwrap();
+    assert_eq!(log.last_lsn(), shown);
 }
 
 #[test]

@@ -12,8 +12,8 @@
 //!
 //! ```text
 //! rules VoteOnce ...      the story fails without each of these rules (`Rules::without`); a test tries it
-//! set KEY VALUE           heartbeat, election, stall, transfer: times. policy: automatic, priority, manual.
-//!                         window, uncommitted, chunk, producers: limits; a record has 100 bytes. lease: drift in ppm.
+//! set KEY VALUE           heartbeat, election, stall, transfer, absence: times. policy: automatic, priority, manual.
+//!                         window, uncommitted, chunk, group, producers: limits; a record has 100 bytes. lease: drift in ppm.
 //!                         quorums: as 2/4, copies and votes. priority-N: of voter N. rate: of catching up.
 //! voters 1 2 3            starts a cluster of these
 //! newcomer 4, blank 4     starts a replica with an empty disk that somebody has, or nobody has, called new

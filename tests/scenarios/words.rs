@@ -70,6 +70,8 @@ pub(crate) fn of_outcome(outcome: Option<&Outcome>) -> String {
         Some(Outcome::NotTaken { primary }) => format!("not-taken primary {}", of_id(*primary)),
         Some(Outcome::Unknown) => "unknown".to_owned(),
         Some(Outcome::Busy) => "busy".to_owned(),
+        Some(Outcome::TooLarge { bytes_max }) => format!("too-large at most {bytes_max}"),
+        Some(Outcome::Invalid) => "invalid".to_owned(),
         Some(Outcome::OutOfSequence { expected }) => format!("out-of-sequence expected {expected}"),
         Some(Outcome::UnknownProducer) => "unknown-producer".to_owned(),
         Some(Outcome::ChangeRefused) => "change-refused".to_owned(),
@@ -107,7 +109,7 @@ fn of_message(message: &Message) -> String {
         Message::Probe { through } => format!("through {through}"),
         Message::ProbeReply(reply) => {
             let staged = reply.staged.map(|staged| format!(" staged {}", staged.bytes)).unwrap_or_default();
-            format!("last {} commit {}{staged}", of_position(reply.history.last()), reply.commit)
+            format!("last {}{staged}", of_position(reply.history.last()))
         }
         Message::Follow { common, last, .. } => format!("common {} last {last}", of_position(*common)),
         Message::Append { previous, commit, group, .. } => {

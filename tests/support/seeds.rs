@@ -108,15 +108,4 @@ impl Chance {
     pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }
-
-    /// A payload: zeros, one letter or noise.
-    // The simulated cluster has payloads of its own, which say what they are.
-    #[allow(dead_code)]
-    pub(crate) fn payload(&mut self, bytes: usize) -> Vec<u8> {
-        match self.below(8) {
-            0 => vec![0; bytes],
-            1 => vec![self.next() as u8; bytes],
-            _ => (0..bytes.div_ceil(8)).flat_map(|_| self.next().to_le_bytes()).take(bytes).collect(),
-        }
-    }
 }

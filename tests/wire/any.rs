@@ -228,9 +228,9 @@ fn elections() -> BoxedStrategy<Message> {
 fn probes() -> BoxedStrategy<Message> {
     let staged =
         option::of((snapshot_ids(), any::<u64>()).prop_map(|(snapshot, bytes)| Staged { snapshot, bytes }));
-    let reply = (watermarks(), histories(), incarnations(), staged, watermarks()).prop_map(
-        |(through, history, incarnation, staged, commit)| {
-            Message::ProbeReply(Box::new(ProbeReply { through, history, incarnation, staged, commit }))
+    let reply = (watermarks(), histories(), incarnations(), staged).prop_map(
+        |(through, history, incarnation, staged)| {
+            Message::ProbeReply(Box::new(ProbeReply { through, history, incarnation, staged }))
         },
     );
     let follow = (positions(), incarnations(), watermarks())

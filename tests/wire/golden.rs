@@ -71,7 +71,6 @@ fn probe_reply() -> ProbeReply {
         history: EpochHistory::from_parts(at(2, 200), starts.to_vec(), Lsn::new(299)).unwrap(),
         incarnation: LIFE,
         staged: Some(Staged { snapshot: SnapshotId(at(3, 295)), bytes: 1 << 33 }),
-        commit: Lsn::new(290),
     }
 }
 

@@ -272,7 +272,6 @@ fn probe_reply() -> Message {
         history: annals::protocol::EpochHistory::default(),
         incarnation: LogIncarnation::new(1),
         staged: None,
-        commit: Lsn::ZERO,
     }))
 }
 

@@ -128,14 +128,7 @@ fn header_of(file: &dyn File, name: &str) -> Result<Option<SegmentHeader>> {
 /// Takes note of the groups up to the record `vouched`.
 fn note_all(extent: &mut Extent, seen: &mut VecDeque<Seen>, vouched: Lsn) {
     while let Some(Seen { header, points }) = seen.pop_front_if(|group| group.header.last_lsn() <= vouched) {
-        extent.note(&Noted {
-            first: header.first_lsn,
-            last: header.last_lsn(),
-            position: header.place.position,
-            end: header.end(),
-            digest: header.digest,
-            points: &points,
-        });
+        extent.note(&Noted::new(&header, &points));
     }
 }
 

@@ -93,6 +93,9 @@ impl Ready {
             Newest::Nothing => unreachable!("the plan has judged the newest segment"),
             Newest::Sealed { end, .. } => {
                 let newest = seal(disk, &last, &end)?;
+                if let LinkEnd::Sealed(_) = end {
+                    seal_again(disk, &last)?;
+                }
                 self.begin.previous_digest = newest.digest();
                 self.sealed.push(newest);
             }
@@ -119,12 +122,26 @@ fn mend_tail(disk: &dyn Disk, last: &Found, extent: &Extent, scanned: &Scanned) 
     for (at, bytes) in chunks(scanned.torn.clone()) {
         file.write_at(&zeros[..bytes], at).map_err(|source| last.io("write", source))?;
     }
-    let mut again = vec![0; CHUNK_BYTES.min((scanned.unvouched.end - scanned.unvouched.start) as usize)];
-    for (at, bytes) in chunks(scanned.unvouched.start..extent.end.max(scanned.unvouched.start)) {
-        let there = file.read_at(&mut again[..bytes], at).map_err(|source| last.io("read", source))?;
-        file.write_at(&again[..there], at).map_err(|source| last.io("write", source))?;
-    }
+    write_again(last, &*file, scanned.unvouched.start..extent.end.max(scanned.unvouched.start))?;
     file.sync().map_err(|source| last.io("sync", source))
+}
+
+/// Makes the footer of the newest segment durable, for the same reason: a truncation seals a segment that holds more than
+/// what it keeps, and without the footer the rest would be back.
+fn seal_again(disk: &dyn Disk, last: &Found) -> Result<()> {
+    let (header, file) = (segment_of(last), last.open(disk, Access::ReadWrite)?);
+    write_again(last, &*file, header.data_end()..header.segment_bytes)?;
+    file.sync().map_err(|source| last.io("sync", source))
+}
+
+/// Writes what is there to where it is.
+fn write_again(found: &Found, file: &dyn File, range: std::ops::Range<u64>) -> Result<()> {
+    let mut again = vec![0; CHUNK_BYTES.min((range.end - range.start) as usize)];
+    for (at, bytes) in chunks(range) {
+        let there = file.read_at(&mut again[..bytes], at).map_err(|source| found.io("read", source))?;
+        file.write_at(&again[..there], at).map_err(|source| found.io("write", source))?;
+    }
+    Ok(())
 }
 
 fn chunks(range: std::ops::Range<u64>) -> impl Iterator<Item = (u64, usize)> {

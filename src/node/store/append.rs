@@ -98,14 +98,7 @@ impl ReplicaStore {
             points.push((header.frames_start() + at as u64, frame));
             at += usize::try_from(frame.frame_bytes()).expect("a frame in memory");
         }
-        self.tail_mut().extent.note(&Noted {
-            first: header.first_lsn,
-            last: header.last_lsn(),
-            position: header.place.position,
-            end: header.end(),
-            digest: header.digest,
-            points: &points,
-        });
+        self.tail_mut().extent.note(&Noted::new(header, &points));
     }
 
     /// Goes on in a new segment, which has room for a group of so many bytes of frames.

@@ -69,7 +69,7 @@ impl ReplicaStore {
             }
             made.push((index, pieces));
         }
-        if made.is_empty() || !left.is_empty() {
+        if made.is_empty() || !left.is_empty() || !self.are_in_order(&made)? {
             return Ok(false);
         }
         for (index, pieces) in made {
@@ -77,6 +77,23 @@ impl ReplicaStore {
         }
         self.history = load(&self.files, &self.parts, self.history.base())?.history;
         Ok(true)
+    }
+
+    /// Whether epochs do not decrease from what stands before these segments to what follows on them: another primary's
+    /// records may begin with a segment of their own.
+    fn are_in_order(&self, made: &[(usize, Pieces)]) -> Result<bool> {
+        let (Some((first, _)), Some((last, _))) = (made.first(), made.last()) else { return Ok(false) };
+        let before = self.history.epoch_at(self.parts[*first].header.first_lsn.prev());
+        let within = made.iter().flat_map(|(_, pieces)| pieces.epochs());
+        let mut after = None;
+        for part in self.parts[last + 1..].iter().filter(|part| !part.is_empty()) {
+            let pieces = part.pieces(&part.bytes(&self.files)?)?;
+            after = pieces.epochs().next();
+            if after.is_some() {
+                break;
+            }
+        }
+        Ok(before.into_iter().chain(within).chain(after).is_sorted())
     }
 
     /// Writes the segment at `index` anew, and puts it into the place of the old one.
@@ -301,13 +318,6 @@ fn extent_of(header: &SegmentHeader, group: &GroupHeader, frames: &[u8]) -> Exte
     let points: Vec<_> =
         headers_of(frames).into_iter().map(|(at, frame)| (group.frames_start() + at, frame)).collect();
     let mut extent = Extent::empty(header);
-    extent.note(&Noted {
-        first: group.first_lsn,
-        last: group.last_lsn(),
-        position: group.place.position,
-        end: group.end(),
-        digest: group.digest,
-        points: &points,
-    });
+    extent.note(&Noted::new(group, &points));
     extent
 }

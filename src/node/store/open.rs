@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::part::Part;
-use super::snapshots::{BASE, finish_install, read_base, read_stage, store};
+use super::snapshots::{BASE, Older, finish_install, read_base, read_stage, store};
 use super::{DAMAGED, ReplicaStore, StoreOptions};
 use crate::disk::{Access, Disk, Lock};
 use crate::error::{Error, Result};
@@ -156,6 +156,7 @@ fn attempt(disk: &Arc<dyn Disk>, options: StoreOptions) -> Result<(Option<Replic
         durable: last,
         vouched: (last, last),
         snapshot,
+        older: Older::default(),
         stage: read_stage(&**disk, superblock.log_id)?,
         files,
         _lock: lock,

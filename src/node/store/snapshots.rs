@@ -32,6 +32,14 @@ pub(super) struct Snapshot {
     pub(super) application_bytes: u64,
 }
 
+/// Snapshots that were replaced by newer ones. Their files have lost their names: they go with the process.
+#[derive(Default)]
+pub(super) struct Older {
+    /// Those that are to be kept when they are replaced.
+    wanted: Vec<SnapshotId>,
+    kept: Vec<(Snapshot, Arc<dyn File>)>,
+}
+
 /// A snapshot that is received.
 #[derive(Debug)]
 pub(super) struct Stage {
@@ -80,11 +88,22 @@ impl ReplicaStore {
             .update(Copies::Both, |superblock| superblock.durable = superblock.durable.max(durable))?;
         self.has_vouched();
         let log_id = self.superblock.current().log_id;
-        self.snapshot = store(&*self.files.disk, log_id, BASE, (base, application))?;
+        let is_wanted = self.older.wanted.contains(&SnapshotId(self.base().position));
+        let before = is_wanted.then(|| self.files.open(BASE, Access::Read)).transpose()?;
+        let newest = store(&*self.files.disk, log_id, BASE, (base, application))?;
+        let replaced = std::mem::replace(&mut self.snapshot, newest);
+        self.older.kept.extend(before.map(|file| (replaced, file)));
         Ok(())
     }
 
-    /// A part of the snapshot's application bytes with its digest; `None` if this is not the base any more.
+    /// Of the snapshots that are replaced by newer ones, keeps these readable, until the store is dropped.
+    pub fn keep_snapshots(&mut self, wanted: &[SnapshotId]) {
+        self.older.kept.retain(|(kept, _)| wanted.contains(&SnapshotId(kept.base.position)));
+        self.older.wanted = wanted.to_vec();
+    }
+
+    /// A part of the snapshot's application bytes with its digest; `None` if this is not the base any more, nor
+    /// [kept](ReplicaStore::keep_snapshots).
     ///
     /// # Errors
     /// Whatever the operating system says.
@@ -94,13 +113,16 @@ impl ReplicaStore {
         offset: u64,
         bytes_max: u32,
     ) -> Result<Option<(Vec<u8>, u64)>> {
-        if snapshot != SnapshotId(self.base().position) || offset > self.snapshot.application_bytes {
-            return Ok(None);
-        }
-        let bytes = (self.snapshot.application_bytes - offset).min(u64::from(bytes_max));
+        let is_it = |there: &Snapshot| snapshot == SnapshotId(there.base.position);
+        let (read, file) = match self.older.kept.iter().find(|(kept, _)| is_it(kept)) {
+            Some((kept, file)) => (kept, Arc::clone(file)),
+            None if is_it(&self.snapshot) => (&self.snapshot, self.files.open(BASE, Access::Read)?),
+            None => return Ok(None),
+        };
+        let Some(left) = read.application_bytes.checked_sub(offset) else { return Ok(None) };
+        let bytes = left.min(u64::from(bytes_max));
         let mut part = vec![0; usize::try_from(bytes).expect("fits 32 bits")];
-        let file = self.files.open(BASE, Access::Read)?;
-        let there = file.read_at(&mut part, self.snapshot.application_at + offset);
+        let there = file.read_at(&mut part, read.application_at + offset);
         part.truncate(self.files.io("read", BASE, there)?);
         let digest = digest(&part);
         Ok(Some((part, digest)))
@@ -245,6 +267,10 @@ pub(super) fn read_stage(disk: &dyn Disk, log_id: LogId) -> Result<Option<Stage>
     let file = disk.open(STAGE, Access::ReadWrite).map_err(|source| Error::io("open", STAGE, source))?;
     let end = head.bytes() + chunks.iter().map(Chunk::stored_bytes).sum::<u64>();
     let staged = chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum();
+    // A sync of it may have failed, and left it in memory only as if it were on the disk (S12).
+    let whole = &bytes[..usize::try_from(end).expect("a place in memory")];
+    file.write_at(whole, 0).map_err(|source| Error::io("write", STAGE, source))?;
+    file.sync().map_err(|source| Error::io("sync", STAGE, source))?;
     Ok(Some(Stage { offer, file, end, staged }))
 }
 

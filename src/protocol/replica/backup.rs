@@ -42,7 +42,6 @@ impl Replica {
             history: self.ledger.history.tail(through, HISTORY_EPOCHS_MAX),
             incarnation: self.ledger.incarnation,
             staged: self.staging.as_ref().map(|staging| staging.staged()),
-            commit: self.ledger.commit,
         };
         self.send(from, Message::ProbeReply(Box::new(reply)));
         Ok(())

@@ -1,6 +1,6 @@
 //! How a primary brings the others up to date: probe, tell where the logs part, read from the log until they stream.
 
-use super::peer::Step;
+use super::peer::{Chunk, Step};
 use super::{Office, Replica, Taken};
 use crate::protocol::effect::Effect;
 use crate::protocol::group::Group;
@@ -14,9 +14,9 @@ use crate::types::{LogIncarnation, Lsn, ReplicaId};
 impl Replica {
     /// Begins anew with a peer: nothing is known of its log.
     pub(super) fn probe_again(&mut self, id: ReplicaId) {
-        let now = self.now;
+        let (now, last) = (self.now, self.ledger.last().lsn);
         let Some(peer) = self.peer_by_id(id) else { return };
-        peer.go(Step::Probe { through: Lsn::LAST }, now);
+        peer.probe(last, now);
         let member = peer.member;
         self.send(member, Message::Probe { through: Lsn::LAST });
     }
@@ -29,6 +29,8 @@ impl Replica {
         let is_overdue = now.since(peer.moved) >= patience;
         match peer.step {
             Step::Probe { through } => self.send(member, Message::Probe { through }),
+            // It has asked, and waits for the throttle.
+            Step::Snapshot { chunk: Chunk::Due, .. } => {}
             Step::Join { .. } | Step::Snapshot { .. } | Step::Mend { .. } if is_overdue => {
                 self.probe_again(member.id)
             }
@@ -58,7 +60,7 @@ impl Replica {
         peer.live(reply.incarnation, is_bound);
         match self.ledger.history.common(&reply.history) {
             Common::At(common) => {
-                peer.go(Step::Join { common: common.lsn }, now);
+                peer.join(common.lsn, now);
                 self.send(from, Message::Follow { common, incarnation: reply.incarnation, last: last.lsn });
             }
             // Its answer does not reach back far enough, and this log does: the older part of its history.
@@ -66,7 +68,10 @@ impl Replica {
                 peer.go(Step::Probe { through: lsn }, now);
                 self.send(from, Message::Probe { through: lsn });
             }
-            Common::Below(_) => self.offer_snapshot(from),
+            Common::Below(_) => {
+                let begun = reply.staged.filter(|staged| staged.bytes > 0).map(|staged| staged.snapshot);
+                self.offer_snapshot(from, begun);
+            }
         }
         Ok(())
     }
@@ -150,13 +155,16 @@ impl Replica {
         }
     }
 
-    /// Reads what the peer needs next from the log, as far as its window and the throttle allow.
+    /// Reads what the peer needs next from the log or a snapshot, as far as its window and the throttle allow.
     pub(super) fn feed(&mut self, member: Member) {
         let (now, last) = (self.now, self.ledger.last().lsn);
         let (window, chunk) = (self.config.limits.window_bytes, u64::from(self.config.limits.chunk_bytes));
         let first = self.ledger.first();
         let Office::Primary(reign) = &mut self.office else { return };
         let Some(peer) = reign.peer(member) else { return };
+        if let Step::Snapshot { id, bytes, chunk: Chunk::Due } = peer.step {
+            return self.feed_snapshot(member, id, bytes);
+        }
         let Step::Follow { next, is_reading: false } = peer.step else { return };
         if next > last || now < peer.read_at || !peer.has_room(chunk.min(window), window) {
             return;
@@ -188,10 +196,7 @@ impl Replica {
         };
         peer.step = Step::Follow { next: group.range.last.next(), is_reading: false };
         peer.sent(group.range.last, group.bytes, now);
-        if let Some(rate) = rate {
-            let nanos = group.bytes.saturating_mul(1_000_000_000) / rate.max(1);
-            peer.read_at = now.plus(std::time::Duration::from_nanos(nanos));
-        }
+        peer.throttle(group.bytes, rate, now);
         let member = peer.member;
         self.send(member, Message::Append { previous, commit, incarnation, group });
         self.feed(member);

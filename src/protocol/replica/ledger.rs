@@ -7,6 +7,7 @@ use crate::protocol::group::{Content, Group};
 use crate::protocol::health::Health;
 use crate::protocol::history::{EpochHistory, Position};
 use crate::protocol::membership::Membership;
+use crate::protocol::message::{SnapshotId, SnapshotOffer};
 use crate::protocol::producers::Producers;
 use crate::protocol::state::{Base, State};
 use crate::types::{LogIncarnation, Lsn};
@@ -151,12 +152,25 @@ impl Ledger {
         }
     }
 
-    /// A newer snapshot of this replica's own.
-    pub(super) fn take(&mut self, base: Base, bytes: u64) {
-        if base.position.lsn > self.base.position.lsn && base.position.lsn <= self.commit {
-            self.base = Arc::new(base);
-            self.snapshot_bytes = Some(bytes);
+    /// A newer snapshot of this replica's own; gives the one whose place it takes.
+    pub(super) fn take(&mut self, base: Base, bytes: u64) -> Option<SnapshotOffer> {
+        if base.position.lsn <= self.base.position.lsn || base.position.lsn > self.commit {
+            return None;
         }
+        let before = self.snapshot();
+        self.base = Arc::new(base);
+        self.snapshot_bytes = Some(bytes);
+        before
+    }
+
+    /// The newest snapshot, if it can be sent.
+    pub(super) fn snapshot(&self) -> Option<SnapshotOffer> {
+        self.snapshot_bytes.map(|bytes| SnapshotOffer { base: Arc::clone(&self.base), bytes })
+    }
+
+    /// Whether the log holds all that follows on this snapshot.
+    pub(super) fn reaches(&self, snapshot: SnapshotId) -> bool {
+        snapshot.0.lsn >= self.history.base().lsn
     }
 
     /// The replicated state as of what is committed now.

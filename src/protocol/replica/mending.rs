@@ -161,10 +161,11 @@ impl Replica {
         }
         peer.heard = Some(now);
         if range.first > last.lsn {
-            peer.go(Step::Probe { through: crate::types::Lsn::LAST }, now);
+            peer.go(Step::Probe { through: Lsn::LAST }, now);
             self.send(from, Message::RepairNone { range, last });
         } else if range.first < first {
-            self.offer_snapshot(from);
+            let begun = peer.receives;
+            self.offer_snapshot(from, begun);
         } else {
             let range = LsnRange { first: range.first, last: range.last.min(last.lsn) };
             peer.go(Step::Mend { range }, now);

@@ -30,7 +30,8 @@ use self::patience::Patience;
 use self::primary::Reign;
 use self::snapshot::Staging;
 use super::config::{Config, ConfigError, FailoverPolicy, Start};
-use super::effect::{Effect, Halt};
+use super::effect::{Effect, Halt, Outcome};
+use super::group::Group;
 use super::health::Health;
 use super::input::{Input, Proposal};
 use super::membership::Member;
@@ -160,9 +161,12 @@ impl Replica {
     }
 
     /// The replicated state as of what is committed now: what a snapshot of the application at that record goes with.
+    ///
+    /// `None` while no membership is known to be committed: the first one is in no record, so that a newcomer who
+    /// begins with the first record does not know it. A snapshot without one would be of use to nobody.
     #[must_use]
-    pub fn base(&self) -> Base {
-        self.ledger.committed_base()
+    pub fn base(&self) -> Option<Base> {
+        Some(self.ledger.committed_base()).filter(|base| base.membership.is_some())
     }
 
     /// How many messages were refused, and why.
@@ -186,9 +190,10 @@ impl Replica {
             Input::MetaSaved { number } => self.meta_saved(number),
             Input::Durable { incarnation, lsn } => self.durable(incarnation, lsn),
             Input::LogRead { to, group } => self.log_read(to, group),
-            Input::LogGone { to } | Input::SnapshotGone { to } => self.probe_again(to),
+            Input::LogGone { to } => self.probe_again(to),
             Input::Trimmed { through } => self.trimmed(through),
-            Input::SnapshotTaken { base, bytes } => self.ledger.take(base, bytes),
+            Input::SnapshotTaken { base, bytes } => self.snapshot_taken(base, bytes),
+            Input::SnapshotGone { to } => self.snapshot_gone(to),
             Input::SnapshotRead { to, snapshot, offset, bytes, digest } => {
                 self.snapshot_read(to, Message::SnapshotChunk { snapshot, offset, bytes, digest });
             }
@@ -213,9 +218,7 @@ impl Replica {
             Input::Propose(Proposal { token, .. })
             | Input::Register { token }
             | Input::Change { token, .. }
-            | Input::Transfer { token, .. } => {
-                self.resolve(token, super::effect::Outcome::NotTaken { primary: None })
-            }
+            | Input::Transfer { token, .. } => self.resolve(token, Outcome::NotTaken { primary: None }),
             Input::Read { token } => self.outbox.push(Effect::ReadFailed { token, primary: None }),
             _ => {}
         }
@@ -234,6 +237,9 @@ impl Replica {
             Message::PreVoteReply { next, granted } => self.pre_vote_reply(from, next, granted),
             Message::VoteReply { granted } => self.vote_reply(from, epoch, granted),
             Message::Stale => Ok(()),
+            Message::Heartbeat { commit, last, durable, .. } if commit.max(durable) > last => {
+                Err(Refusal::ImpossibleLsn)
+            }
             Message::Heartbeat { round, commit, .. } => self.heartbeat(from, round, commit),
             Message::Probe { through } => self.probe(from, through),
             Message::Follow { common, incarnation, last } => self.follow(from, common, incarnation, last),
@@ -265,7 +271,7 @@ impl Replica {
     fn keep_time(&mut self) {
         if let Some((token, _)) = self.handed_over.filter(|(_, until)| *until <= self.now) {
             self.handed_over = None;
-            self.resolve(token, super::effect::Outcome::Unknown);
+            self.resolve(token, Outcome::Unknown);
         }
         match &self.office {
             Office::Primary(_) => self.keep_reigning(),
@@ -308,11 +314,13 @@ impl Replica {
     fn trimmed(&mut self, through: Lsn) {
         if through <= self.ledger.base.position.lsn {
             self.ledger.history.forget(through);
+            // A snapshot on which the log does not follow any more is of no use to anybody.
+            self.keep_snapshots();
         }
     }
 
     /// This replica writes a group of its own or of its primary's.
-    fn write(&mut self, group: super::group::Group) {
+    fn write(&mut self, group: Group) {
         self.ledger.append(&group);
         self.unsynced_since.get_or_insert(self.now);
         self.outbox.push(Effect::Write(group));
@@ -329,7 +337,7 @@ impl Replica {
         }));
     }
 
-    fn resolve(&mut self, token: u64, outcome: super::effect::Outcome) {
+    fn resolve(&mut self, token: u64, outcome: Outcome) {
         self.outbox.push(Effect::Resolve { token, outcome });
     }
 
@@ -355,7 +363,7 @@ impl Replica {
             self.depose();
         }
         if let Some((token, _)) = self.handed_over.take() {
-            self.resolve(token, super::effect::Outcome::Unknown);
+            self.resolve(token, Outcome::Unknown);
         }
         self.office = Office::Backup;
         self.halted = Some(halt);

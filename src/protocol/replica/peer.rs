@@ -1,6 +1,7 @@
 //! What a primary knows of one of the others.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::status::{PeerStatus, Stage};
 use crate::protocol::membership::Member;
@@ -30,6 +31,10 @@ pub(super) struct Peer {
     pub(super) moved: Time,
     /// Before this, nothing is read for it: the throttle.
     pub(super) read_at: Time,
+    /// The snapshot that it was offered last, until it follows.
+    pub(super) receives: Option<SnapshotId>,
+    /// The newest record before those that it was known to need when it was probed last.
+    held: Option<Lsn>,
 }
 
 /// What comes next with a peer.
@@ -42,9 +47,20 @@ pub(super) enum Step {
     /// The record that it needs next, and whether that is being read from the log.
     Follow { next: Lsn, is_reading: bool },
     /// It receives this snapshot; so many bytes are there.
-    Snapshot { id: SnapshotId, bytes: u64, is_reading: bool },
+    Snapshot { id: SnapshotId, bytes: u64, chunk: Chunk },
     /// Lost records are read for it.
     Mend { range: LsnRange },
+}
+
+/// How far the next chunk of a snapshot is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Chunk {
+    /// The peer has not asked for it.
+    Awaited,
+    /// It was asked for, and the throttle holds it back.
+    Due,
+    /// It is being read.
+    Reading,
 }
 
 impl Peer {
@@ -61,6 +77,8 @@ impl Peer {
             round: 0,
             moved: now,
             read_at: now,
+            receives: None,
+            held: None,
         }
     }
 
@@ -70,6 +88,31 @@ impl Peer {
         self.moved = now;
         self.window.clear();
         self.in_flight = 0;
+    }
+
+    /// Nothing is known of its log any more, but that it needs what it needed before.
+    pub(super) fn probe(&mut self, last: Lsn, now: Time) {
+        let unsynced = self.is_waiting().then_some(self.synced);
+        self.held = self.pin(last).into_iter().chain(unsynced).min();
+        self.go(Step::Probe { through: Lsn::LAST }, now);
+    }
+
+    /// It is known where its log parts from the primary's: nothing is kept for it but the log from there on.
+    pub(super) fn join(&mut self, common: Lsn, now: Time) {
+        self.let_go();
+        self.go(Step::Join { common }, now);
+    }
+
+    /// Whoever is away for too long is waited for no more.
+    pub(super) fn let_go_if_away(&mut self, absence_max: Duration, now: Time) {
+        let is_away = self.heard.is_none_or(|heard| now.since(heard) > absence_max);
+        if is_away && matches!(self.step, Step::Probe { .. }) {
+            self.let_go();
+        }
+    }
+
+    fn let_go(&mut self) {
+        (self.receives, self.held) = (None, None);
     }
 
     /// Takes a group that was just appended, if that is what the peer needs next and its window has room for it.
@@ -103,6 +146,14 @@ impl Peer {
         self.in_flight += bytes;
     }
 
+    /// So many bytes were read for it: the next are not before their time.
+    pub(super) fn throttle(&mut self, bytes: u64, bytes_per_s: Option<u64>, now: Time) {
+        if let Some(rate) = bytes_per_s {
+            let nanos = bytes.saturating_mul(1_000_000_000) / rate.max(1);
+            self.read_at = now.plus(Duration::from_nanos(nanos));
+        }
+    }
+
     /// Everything up to `durable` is synced there; false if that is no news.
     pub(super) fn acknowledged(&mut self, durable: Lsn, counts: bool, now: Time) -> bool {
         while let Some((_, bytes)) = self.window.pop_front_if(|(last, _)| *last <= durable) {
@@ -133,9 +184,13 @@ impl Peer {
         !self.window.is_empty()
     }
 
-    /// Whether records are to be read from the log for it.
+    /// Whether something is to be read for it, from the log or a snapshot.
     pub(super) fn is_behind(&self, last: Lsn) -> bool {
-        matches!(self.step, Step::Follow { next, is_reading: false } if next <= last)
+        match self.step {
+            Step::Follow { next, is_reading: false } => next <= last,
+            Step::Snapshot { chunk, .. } => chunk == Chunk::Due,
+            _ => false,
+        }
     }
 
     /// Whether it gets each group as it is appended.
@@ -150,7 +205,8 @@ impl Peer {
             Step::Join { common } => Some(common),
             Step::Snapshot { id, .. } => Some(id.0.lsn),
             Step::Mend { range } => Some(range.first.prev()),
-            Step::Follow { .. } | Step::Probe { .. } => None,
+            Step::Probe { .. } => self.held,
+            Step::Follow { .. } => None,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::protocol::config::FailoverPolicy;
 use crate::protocol::effect::{Effect, Outcome};
 use crate::protocol::group::Content;
 use crate::protocol::membership::Member;
-use crate::protocol::message::Message;
+use crate::protocol::message::{Message, SnapshotId, SnapshotOffer};
 use crate::protocol::refusal::Refusal;
 use crate::protocol::rules::Rule;
 use crate::protocol::time::Time;
@@ -37,6 +37,10 @@ pub(super) struct Reign {
     /// The change that is under way.
     pub(super) change: Option<u64>,
     pinned: Option<Lsn>,
+    /// Snapshots that were replaced by newer ones, and that peers still receive.
+    pub(super) kept: Vec<SnapshotOffer>,
+    /// What the driver was told last to keep.
+    pub(super) told_kept: Vec<SnapshotId>,
 }
 
 /// How long a primary leaves it at that when it could not hand over to somebody better: so many times as it tried.
@@ -65,6 +69,8 @@ impl Replica {
             has_told: false,
             change: None,
             pinned: None,
+            kept: Vec::new(),
+            told_kept: Vec::new(),
         }));
         self.call_peers();
         // S3: the first record of the epoch; nothing is acknowledged before it commits.
@@ -212,6 +218,9 @@ impl Replica {
         if reign.pinned.is_some() {
             self.outbox.push(Effect::Pin(None));
         }
+        if !reign.told_kept.is_empty() {
+            self.outbox.push(Effect::KeepSnapshots(Vec::new()));
+        }
         self.leader = None;
         self.is_following = false;
     }
@@ -285,15 +294,18 @@ impl Replica {
         }
     }
 
-    /// Tells how much of the log has to stay for those who catch up.
+    /// Tells how much of the log, and which snapshots, have to stay for those who catch up.
     pub(super) fn pin(&mut self) {
-        let last = self.ledger.last().lsn;
+        let (now, last) = (self.now, self.ledger.last().lsn);
+        let absence_max = self.config.timing.absence_max;
         let Office::Primary(reign) = &mut self.office else { return };
+        reign.peers.iter_mut().for_each(|peer| peer.let_go_if_away(absence_max, now));
         let pinned = reign.peers.iter().filter_map(|peer| peer.pin(last)).min();
         if pinned != reign.pinned {
             reign.pinned = pinned;
             self.outbox.push(Effect::Pin(pinned));
         }
+        self.keep_snapshots();
     }
 }
 

@@ -96,18 +96,13 @@ impl Replica {
 
     /// The content that a proposal becomes; otherwise what it is answered, if it is answered now.
     fn judge(&mut self, proposal: &Proposal) -> Result<Content, Option<Outcome>> {
-        if let Some(refused) = self.refuses(proposal.bytes) {
-            return Err(Some(refused));
+        match (self.refuses(proposal.bytes), self.never_takes(proposal)) {
+            // Who is told to come back later has to have something to come back with.
+            (None | Some(Outcome::Busy), Some(never)) => return Err(Some(never)),
+            (Some(refused), _) => return Err(Some(refused)),
+            (None, None) => {}
         }
         let first = self.ledger.last().lsn;
-        let fits = proposal.bytes <= self.config.limits.group_bytes_max
-            && first
-                .get()
-                .checked_add(u64::from(proposal.records))
-                .is_some_and(|last| last < Lsn::LAST.get());
-        if proposal.records == 0 || !fits {
-            return Err(Some(Outcome::NotTaken { primary: None }));
-        }
         let Some((producer, sequence)) = proposal.producer else { return Ok(Content::PLAIN) };
         match self.ledger.producers.look_up(producer, sequence, proposal.records) {
             Known::New => {}
@@ -143,6 +138,17 @@ impl Replica {
         let is_full = reign.uncommitted_bytes().saturating_add(bytes) > limits.uncommitted_bytes_max
             && reign.uncommitted_bytes() > 0;
         (is_full || reign.pending.tokens_len() >= limits.waiting_max).then_some(Outcome::Busy)
+    }
+
+    /// Why this can never be appended, whenever it is tried.
+    fn never_takes(&self, proposal: &Proposal) -> Option<Outcome> {
+        let bytes_max = self.config.limits.group_bytes_max;
+        if proposal.bytes > bytes_max {
+            return Some(Outcome::TooLarge { bytes_max });
+        }
+        let last = self.ledger.last().lsn.get().checked_add(u64::from(proposal.records));
+        let fits = last.is_some_and(|last| last < Lsn::LAST.get());
+        (proposal.records == 0 || !fits).then_some(Outcome::Invalid)
     }
 
     fn await_commit(&mut self, token: u64, range: LsnRange, bytes: u64) {

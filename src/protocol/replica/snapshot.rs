@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::peer::Step;
+use super::peer::{Chunk, Step};
 use super::{Office, Replica, Taken};
 use crate::protocol::effect::Effect;
 use crate::protocol::health::Health;
@@ -11,7 +11,7 @@ use crate::protocol::message::{Message, SnapshotId, SnapshotOffer};
 use crate::protocol::refusal::Refusal;
 use crate::protocol::rules::Rule;
 use crate::protocol::state::{Base, Staged};
-use crate::types::{LogIncarnation, ReplicaId};
+use crate::types::{LogIncarnation, Lsn, ReplicaId};
 
 /// How often in a row a chunk may come damaged, before the snapshot is staged from its beginning.
 const CHUNKS_REFUSED_MAX: u32 = 3;
@@ -58,54 +58,109 @@ impl Staging {
 // --- the primary ------------------------------------------------------------------------------------------
 
 impl Replica {
-    /// The log does not reach back to what the peer needs.
-    pub(super) fn offer_snapshot(&mut self, to: Member) {
+    /// The log does not reach back to what the peer needs. With one that it has `begun` it goes on, if that is still
+    /// here: else it would never end under load, when there is a newer one each time that it is looked at.
+    pub(super) fn offer_snapshot(&mut self, to: Member, begun: Option<SnapshotId>) {
         let now = self.now;
-        let (base, bytes) = (Arc::clone(&self.ledger.base), self.ledger.snapshot_bytes);
-        let reaches = base.position.lsn >= self.ledger.history.base().lsn;
+        let offer = begun.and_then(|id| self.snapshot(id)).or_else(|| self.ledger.snapshot());
         let Office::Primary(reign) = &mut self.office else { return };
         let Some(peer) = reign.peer(to) else { return };
-        let Some(bytes) = bytes.filter(|_| reaches) else {
+        let Some(offer) = offer.filter(|offer| self.ledger.reaches(offer.id())) else {
             // There is none yet; it is asked again with the next heartbeats.
-            peer.go(Step::Probe { through: crate::types::Lsn::LAST }, now);
+            peer.go(Step::Probe { through: Lsn::LAST }, now);
             return;
         };
-        let id = SnapshotId(base.position);
-        peer.go(Step::Snapshot { id, bytes: 0, is_reading: false }, now);
-        self.send(to, Message::SnapshotOffer(Box::new(SnapshotOffer { base, bytes })));
+        let id = offer.id();
+        peer.receives = Some(id);
+        peer.go(Step::Snapshot { id, bytes: 0, chunk: Chunk::Awaited }, now);
+        self.send(to, Message::SnapshotOffer(Box::new(offer)));
         self.pin();
+    }
+
+    /// A snapshot that can be read: the newest, or an older one that is kept for a peer.
+    fn snapshot(&self, id: SnapshotId) -> Option<SnapshotOffer> {
+        let Office::Primary(reign) = &self.office else { return None };
+        let newest = self.ledger.snapshot().filter(|newest| newest.id() == id);
+        newest.or_else(|| reign.kept.iter().find(|kept| kept.id() == id).cloned())
+    }
+
+    /// A newer snapshot has taken the place of the one before, which stays while a peer receives it.
+    pub(super) fn snapshot_taken(&mut self, base: Base, bytes: u64) {
+        let before = self.ledger.take(base, bytes);
+        if let (Office::Primary(reign), Some(before)) = (&mut self.office, before)
+            && reign.told_kept.contains(&before.id())
+        {
+            reign.kept.push(before);
+        }
+    }
+
+    /// What a peer receives can no longer be read.
+    pub(super) fn snapshot_gone(&mut self, to: ReplicaId) {
+        let gone = self.peer_by_id(to).and_then(|peer| peer.receives.take());
+        if let (Office::Primary(reign), Some(gone)) = (&mut self.office, gone) {
+            reign.kept.retain(|kept| kept.id() != gone);
+        }
+        self.probe_again(to);
+    }
+
+    /// Tells which snapshots have to stay for those who receive them.
+    pub(super) fn keep_snapshots(&mut self) {
+        let Office::Primary(reign) = &mut self.office else { return };
+        let is_there = |id: &SnapshotId| {
+            let is_newest = self.ledger.snapshot().is_some_and(|newest| newest.id() == *id);
+            let is_kept = reign.kept.iter().any(|kept| kept.id() == *id);
+            (is_newest || is_kept) && self.ledger.reaches(*id)
+        };
+        let mut wanted: Vec<SnapshotId> =
+            reign.peers.iter().filter_map(|peer| peer.receives).filter(is_there).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        if wanted != reign.told_kept {
+            reign.kept.retain(|kept| wanted.contains(&kept.id()));
+            reign.told_kept.clone_from(&wanted);
+            self.outbox.push(Effect::KeepSnapshots(wanted));
+        }
     }
 
     pub(super) fn snapshot_ask(&mut self, from: Member, snapshot: SnapshotId, bytes: u64) -> Taken {
         let now = self.now;
-        let (current, total) = (SnapshotId(self.ledger.base.position), self.ledger.snapshot_bytes);
-        let bytes_max = self.config.limits.chunk_bytes;
+        let total = self.snapshot(snapshot).map(|offer| offer.bytes);
         let Office::Primary(reign) = &mut self.office else { return Err(Refusal::WrongRole) };
         let peer = reign.peer(from).ok_or(Refusal::WrongRole)?;
-        let Step::Snapshot { id, is_reading, .. } = peer.step else { return Err(Refusal::NotAsked) };
-        if id != snapshot || is_reading {
+        let Step::Snapshot { id, chunk, .. } = peer.step else { return Err(Refusal::NotAsked) };
+        if id != snapshot || chunk == Chunk::Reading {
             return Err(Refusal::NotAsked);
         }
         peer.heard = Some(now);
-        // A newer one has taken its place, or it is installed: look again.
-        if current != id || total.is_none_or(|total| bytes >= total) {
+        // It is gone, or installed: look again.
+        if total.is_none_or(|total| bytes >= total) {
             self.probe_again(from.id);
             return Ok(());
         }
-        peer.go(Step::Snapshot { id, bytes, is_reading: true }, now);
-        self.outbox.push(Effect::ReadSnapshot { to: from.id, snapshot, offset: bytes, bytes_max });
+        peer.go(Step::Snapshot { id, bytes, chunk: Chunk::Due }, now);
+        self.feed_snapshot(from, id, bytes);
         Ok(())
+    }
+
+    /// Reads the chunk that the peer has asked for, once the throttle allows it.
+    pub(super) fn feed_snapshot(&mut self, to: Member, id: SnapshotId, offset: u64) {
+        let (now, bytes_max) = (self.now, self.config.limits.chunk_bytes);
+        let Office::Primary(reign) = &mut self.office else { return };
+        let Some(peer) = reign.peer(to).filter(|peer| peer.read_at <= now) else { return };
+        peer.go(Step::Snapshot { id, bytes: offset, chunk: Chunk::Reading }, now);
+        self.outbox.push(Effect::ReadSnapshot { to: to.id, snapshot: id, offset, bytes_max });
     }
 
     pub(super) fn snapshot_read(&mut self, to: ReplicaId, chunk: Message) {
         let Message::SnapshotChunk { snapshot, offset, bytes: size, .. } = chunk else { return };
-        let now = self.now;
+        let (now, rate) = (self.now, self.config.limits.catch_up_bytes_per_s);
         let Some(peer) = self.peer_by_id(to) else { return };
-        let Step::Snapshot { id, bytes, is_reading: true } = peer.step else { return };
+        let Step::Snapshot { id, bytes, chunk: Chunk::Reading } = peer.step else { return };
         if id != snapshot || bytes != offset || size == 0 {
             return;
         }
-        peer.go(Step::Snapshot { id, bytes, is_reading: false }, now);
+        peer.go(Step::Snapshot { id, bytes, chunk: Chunk::Awaited }, now);
+        peer.throttle(u64::from(size), rate, now);
         let member = peer.member;
         self.send(member, chunk);
     }

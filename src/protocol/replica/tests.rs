@@ -101,6 +101,22 @@ impl Bench {
 }
 
 #[test]
+fn a_proposal_without_a_record_or_without_an_lsn_left_is_invalid() {
+    let mut bench = Bench::new();
+    bench.reign();
+    let base = bench.replica.ledger.last();
+    let propose = |records| Input::Propose(Proposal { token: 1, records, bytes: 100, producer: None });
+    let invalid = Effect::Resolve { token: 1, outcome: Outcome::Invalid };
+    assert_eq!(bench.give(propose(0)), std::slice::from_ref(&invalid));
+    let last = Position { lsn: Lsn::new(Lsn::LAST.get() - 3), ..base };
+    bench.replica.ledger.history = EpochHistory::new(last);
+    for records in [3, u32::MAX] {
+        assert_eq!(bench.give(propose(records)), std::slice::from_ref(&invalid), "{records} records");
+    }
+    assert!(!bench.give(propose(2)).contains(&invalid));
+}
+
+#[test]
 fn a_peer_whose_records_are_trimmed_while_they_are_read_is_looked_at_again() {
     let mut bench = Bench::new();
     bench.reign();
@@ -115,7 +131,7 @@ fn a_peer_whose_records_are_trimmed_while_they_are_read_is_looked_at_again() {
             history.append(Epoch::new(1), range(1, last));
         }
         let through = Lsn::LAST;
-        let reply = ProbeReply { through, history, incarnation: LIFE, staged: None, commit: Lsn::ZERO };
+        let reply = ProbeReply { through, history, incarnation: LIFE, staged: None };
         bench.hear(peer, 1, Message::ProbeReply(Box::new(reply)));
     }
     bench.hear(2, 1, ack(6));
@@ -123,7 +139,7 @@ fn a_peer_whose_records_are_trimmed_while_they_are_read_is_looked_at_again() {
     assert!(reads.iter().any(|effect| matches!(effect, Effect::ReadLog { .. })), "{reads:?}");
     assert_eq!(bench.replica.status().commit, Lsn::new(6));
 
-    let base = bench.replica.base();
+    let base = bench.replica.base().unwrap();
     bench.give(Input::SnapshotTaken { base, bytes: 10 });
     bench.give(Input::Trimmed { through: Lsn::new(4) });
     let effects = bench.give(Input::LogRead { to: ReplicaId::new(3), group: group(1, 1, 1) });
@@ -271,8 +287,8 @@ fn any_message(random: &mut Random, status: &Status) -> Message {
         6 => Message::Probe { through: if yes { Lsn::LAST } else { lsn(random) } },
         7 => {
             let through = if yes { Lsn::LAST } else { lsn(random) };
-            let (history, commit) = (any_history(random), lsn(random));
-            Message::ProbeReply(Box::new(ProbeReply { through, history, incarnation, staged: None, commit }))
+            let history = any_history(random);
+            Message::ProbeReply(Box::new(ProbeReply { through, history, incarnation, staged: None }))
         }
         8 | 9 => Message::Follow { common: last, incarnation, last: lsn(random) },
         10..=12 => {

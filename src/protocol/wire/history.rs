@@ -13,7 +13,7 @@ const EPOCH_START_BYTES: usize = 16;
 fields! {
     SnapshotId { 0 }
     Staged { snapshot, bytes }
-    ProbeReply { through, history, incarnation, staged, commit }
+    ProbeReply { through, history, incarnation, staged }
 }
 
 impl Field for Position {

@@ -11,6 +11,9 @@ use crate::types::{LogId, Lsn, WriteMethod};
 #[derive(Clone, Debug)]
 pub(in crate::repair) struct SuperblockRecipe {
     superblock: Superblock,
+    /// The last record of the log. The newest need not be on the disk yet: whoever opens the log writes them again, as
+    /// far as nothing vouches for them, and the superblock does not before that.
+    last_lsn: Lsn,
     /// Whether nothing but the segments tells of the log: then how it is best written is not known either.
     pub(in crate::repair) is_from_segments: bool,
 }
@@ -28,22 +31,22 @@ impl SuperblockRecipe {
             // With room for two: no log gets there, but a superblock may say what it likes.
             sequence: known.sequence.checked_add(1).filter(|next| *next < u64::MAX).unwrap_or(1),
             epoch: known.epoch.max(report.epoch),
-            durable: report.last_lsn,
+            durable: report.durable,
             first_lsn: report.first_lsn,
             clean_tail: None,
             ..known
         };
-        Ok(SuperblockRecipe { superblock, is_from_segments })
+        Ok(SuperblockRecipe { superblock, last_lsn: report.last_lsn, is_from_segments })
     }
 
     /// For a new log with this superblock, maybe on another file system than the old one.
     pub(in crate::repair) fn new_log(superblock: Superblock) -> SuperblockRecipe {
-        SuperblockRecipe { superblock, is_from_segments: true }
+        SuperblockRecipe { last_lsn: superblock.durable, superblock, is_from_segments: true }
     }
 
     /// The last record of the log.
     pub(in crate::repair) fn last_lsn(&self) -> Lsn {
-        self.superblock.durable
+        self.last_lsn
     }
 
     /// What goes into the two slots of the file. The second one is newer.

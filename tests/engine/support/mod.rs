@@ -3,6 +3,8 @@
 pub(crate) mod author;
 pub(crate) mod ledger;
 pub(crate) mod mender;
+#[path = "../../support/payload.rs"]
+mod payload;
 pub(crate) mod script;
 #[path = "../../support/seeds.rs"]
 pub(crate) mod seeds;

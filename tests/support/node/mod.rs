@@ -43,6 +43,8 @@ pub(crate) struct Node {
     incarnation: LogIncarnation,
     work: VecDeque<Work>,
     metas: VecDeque<(u64, Meta)>,
+    /// Snapshots that were replaced, and are still read.
+    older: Vec<Older>,
     /// What it has sent and nobody has taken from here.
     pub(crate) outbox: Vec<Letter>,
     pub(crate) told: Told,
@@ -57,8 +59,18 @@ pub(crate) struct Told {
     pub(crate) committed: Lsn,
     pub(crate) halt: Option<Halt>,
     pub(crate) pin: Option<Lsn>,
+    /// Snapshots that are to stay when newer ones are taken.
+    pub(crate) keeps: Vec<SnapshotId>,
     /// What must never happen, whatever the story.
     pub(crate) outrage: Option<String>,
+}
+
+/// A snapshot whose place a newer one has taken.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Older {
+    id: SnapshotId,
+    size: u64,
+    covers: Arc<[Entry]>,
 }
 
 /// What the bytes of a group are taken from.
@@ -83,6 +95,7 @@ impl Node {
             incarnation: LogIncarnation::default(),
             work: VecDeque::new(),
             metas: VecDeque::new(),
+            older: vec![],
             outbox: vec![],
             told: Told::default(),
         };
@@ -110,6 +123,8 @@ impl Node {
         self.replica = None;
         self.work.clear();
         self.metas.clear();
+        self.older.clear();
+        self.told.keeps.clear();
         self.log = self.disk.log.clone();
     }
 
@@ -178,12 +193,19 @@ impl Node {
 
     /// The application's snapshot at what is committed.
     pub(crate) fn take_snapshot(&mut self, bytes: u64) {
-        let Some(base) = self.replica.as_ref().map(Replica::base) else { return };
+        let Some(base) = self.replica.as_ref().and_then(Replica::base) else { return };
         let Some(covered) = self.disk.through(base.position.lsn) else {
             return self.outrage("a snapshot of records that are not synced here".to_owned());
         };
-        (self.disk.covered, self.disk.base) = (covered, base.clone());
-        self.disk.snapshot_bytes = Some(bytes);
+        let before = std::mem::replace(&mut self.disk.base, base.clone());
+        let covers = std::mem::replace(&mut self.disk.covered, covered);
+        let size = self.disk.snapshot_bytes.replace(bytes);
+        let id = SnapshotId(before.position);
+        self.older.extend(size.filter(|_| self.told.keeps.contains(&id)).map(|size| Older {
+            id,
+            size,
+            covers,
+        }));
         self.give(Input::SnapshotTaken { base, bytes });
     }
 
@@ -371,6 +393,10 @@ impl Node {
             Effect::ReadReady { token, lsn } => drop(self.told.reads.insert(token, Some(lsn))),
             Effect::ReadFailed { token, .. } => drop(self.told.reads.insert(token, None)),
             Effect::Pin(pin) => self.told.pin = pin,
+            Effect::KeepSnapshots(ids) => {
+                self.older.retain(|older| ids.contains(&older.id));
+                self.told.keeps = ids;
+            }
             Effect::Halt(halt) => self.told.halt = Some(halt),
             _ => {}
         }
@@ -389,19 +415,23 @@ impl Node {
                     None => Input::LogGone { to },
                 }
             }
-            Effect::ReadSnapshot { to, snapshot, offset, bytes_max } => {
-                let is_newest = SnapshotId(self.disk.base.position) == snapshot;
-                match self.disk.snapshot_bytes.filter(|_| is_newest) {
-                    Some(size) => {
-                        let bytes =
-                            u32::try_from((size - offset).min(u64::from(bytes_max))).expect("bounded");
-                        Input::SnapshotRead { to, snapshot, offset, bytes, digest: 1 }
-                    }
-                    None => Input::SnapshotGone { to },
+            Effect::ReadSnapshot { to, snapshot, offset, bytes_max } => match self.snapshot(snapshot) {
+                Some((size, _)) => {
+                    let bytes = u32::try_from((size - offset).min(u64::from(bytes_max))).expect("bounded");
+                    Input::SnapshotRead { to, snapshot, offset, bytes, digest: 1 }
                 }
-            }
+                None => Input::SnapshotGone { to },
+            },
             _ => Input::Tick,
         }
+    }
+
+    /// Size and contents of a snapshot that is still here.
+    fn snapshot(&self, id: SnapshotId) -> Option<(u64, &Arc<[Entry]>)> {
+        let newest = Some(&self.disk).filter(|disk| SnapshotId(disk.base.position) == id);
+        let newest = newest.and_then(|disk| Some((disk.snapshot_bytes?, &disk.covered)));
+        let older = self.older.iter().find(|older| older.id == id);
+        newest.or_else(|| older.map(|older| (older.size, &older.covers)))
     }
 
     fn send(&mut self, envelope: Envelope) {
@@ -413,8 +443,11 @@ impl Node {
         let Some(entries) = entries else {
             return self.outrage(format!("sends records that it does not have: {:?}", envelope.message));
         };
-        let is_chunk = matches!(envelope.message, Message::SnapshotChunk { .. });
-        let covered = if is_chunk { Arc::clone(&self.disk.covered) } else { Arc::default() };
+        let covered = match &envelope.message {
+            Message::SnapshotChunk { snapshot, .. } => self.snapshot(*snapshot).map(|(_, covered)| covered),
+            _ => None,
+        };
+        let covered = covered.map(Arc::clone).unwrap_or_default();
         self.outbox.push(Letter { envelope, entries, covered, is_sound: true });
     }
 

@@ -1,0 +1,256 @@
+//! Damage: found, noted, mended.
+
+use super::author::Author;
+use super::{OPTIONS, arc, base_at, check_against, created, fill, open, range};
+use crate::disk::sim::{CrashPolicy, SimDisk};
+use crate::error::Error;
+use crate::node::digest;
+use crate::node::store::ReplicaStore;
+use crate::protocol::{Content, Health};
+use crate::repair::{Silent, verify};
+use crate::types::{Lsn, LsnRange};
+
+/// Flips bits of a segment where records up to `vouched` lie.
+fn damage(disk: &SimDisk, store: &ReplicaStore, part: usize, places: &[u64]) {
+    let part = &store.parts[part];
+    for place in places {
+        let at = 4096 + place % (part.extent.end - 4096);
+        for bit in [1, 4, 6] {
+            disk.flip_bit(&part.name, at, bit);
+        }
+    }
+}
+
+fn mend_all(disk: &SimDisk, author: &Author) -> Lsn {
+    let (mut store, state) = open(disk);
+    let Health::Damaged(ranges) = &state.health else { panic!("{:?}", state.health) };
+    for lost in ranges {
+        let mut next = lost.first;
+        while next <= lost.last {
+            // As the primary would read it.
+            let (group, frames) = author.groups.iter().find(|(group, _)| group.range.first == next).unwrap();
+            assert!(!store.mend(group, frames, digest(frames) ^ 4).unwrap());
+            assert!(store.mend(group, frames, digest(frames)).unwrap(), "{group:?} {lost}");
+            assert!(!store.mend(group, frames, digest(frames)).unwrap(), "twice");
+            next = group.range.last.next();
+        }
+    }
+    check_against(&store, author);
+    store.recovered().unwrap();
+    store.last()
+}
+
+/// A log of some groups, of which the disk vouches, with damage in one of its segments.
+fn damaged(seed: u64, author: &mut Author, part: impl Fn(&ReplicaStore, &mut Author) -> usize) -> SimDisk {
+    let disk = created(seed);
+    let (mut store, _) = open(&disk);
+    fill(&mut store, author, 60);
+    store.vouch().unwrap();
+    let part = part(&store, author);
+    damage(&disk, &store, part, &[500, 9000]);
+    disk
+}
+
+/// Cuts `act` short after each of its disk operations, and shows what is there then: after which, and whether it was done.
+fn cut_everywhere(base: &SimDisk, act: impl Fn(&SimDisk, u64), check: impl Fn(&SimDisk, u64, bool)) {
+    for stop in 0.. {
+        assert!(stop < 300, "it ends");
+        let disk = base.crash(CrashPolicy::LOSE_ALL);
+        act(&disk, stop);
+        let is_done = !disk.is_off();
+        for policy in [CrashPolicy::LOSE_ALL, CrashPolicy::KEEP_ALL, CrashPolicy::seeded(stop)] {
+            check(&disk.crash(policy), stop, is_done);
+        }
+        if is_done {
+            break;
+        }
+    }
+}
+
+/// All comes back, and the replica is whole.
+fn becomes_whole(disk: &SimDisk, author: &Author) {
+    assert_eq!(mend_all(disk, author).get(), author.last);
+    let (store, state) = open(disk);
+    assert_eq!(state.health, Health::Whole);
+    check_against(&store, author);
+}
+
+#[test]
+fn what_is_damaged_is_noted_and_mended_until_the_log_is_what_it_was() {
+    for seed in 0..40 {
+        let disk = created(seed);
+        let (mut store, _) = open(&disk);
+        let mut author = Author::new(seed);
+        fill(&mut store, &mut author, 150);
+        store.vouch().unwrap();
+        assert_eq!(store.vouched(), store.last());
+        let places: Vec<u64> = (0..=seed % 3).map(|_| author.below(1 << 20)).collect();
+        let part = author.below(store.parts.len() as u64) as usize;
+        damage(&disk, &store, part, &places);
+        if seed % 5 == 0 {
+            let name = store.parts[0].name.to_string();
+            drop(store);
+            disk.delete(&name);
+        } else {
+            drop(store);
+        }
+        let (store, state) = open(&disk);
+        let Health::Damaged(ranges) = state.health else { panic!("{seed}: {:?}", state.health) };
+        assert_eq!(store.last().get(), author.last, "{seed}");
+        for lost in &ranges {
+            assert!(matches!(store.read_log(lost.first, 1), Err(Error::Lost { .. })));
+        }
+        drop(store);
+        // It stays noted over a crash.
+        let disk = disk.crash(CrashPolicy::LOSE_ALL);
+        assert_eq!(mend_all(&disk, &author).get(), author.last);
+        let disk = disk.crash(CrashPolicy::LOSE_ALL);
+        let report = verify(&arc(&disk), 1, &Silent).unwrap();
+        assert!(report.is_whole() && report.given_up.is_empty(), "{seed}: {report:#?}");
+        let (mut store, state) = open(&disk);
+        assert_eq!(state.health, Health::Whole);
+        check_against(&store, &author);
+        let whole = range(1, author.last);
+        let other = created(seed + 1000);
+        let (mut copy, _) = open(&other);
+        for (group, frames) in &author.groups {
+            copy.write(group, frames).unwrap();
+        }
+        assert_eq!(store.digest_of(whole).unwrap(), copy.digest_of(whole).unwrap());
+        fill(&mut store, &mut author, 30);
+        drop(store);
+        let (store, _) = open(&disk.crash(CrashPolicy::LOSE_ALL));
+        check_against(&store, &author);
+    }
+}
+
+#[test]
+fn a_crash_while_a_gap_is_mended_leaves_the_gap_or_the_records() {
+    for part in [0, 1, 2] {
+        let mut author = Author::new(8);
+        let base = damaged(3, &mut author, |store, _| part.min(store.parts.len() - 1));
+        let (store, state) = open(&base);
+        drop(store);
+        let Health::Damaged(ranges) = &state.health else { panic!() };
+        let (group, frames) =
+            author.groups.iter().find(|(group, _)| group.range.first == ranges[0].first).unwrap();
+        cut_everywhere(
+            &base,
+            |disk, stop| {
+                let (mut store, _) = open(disk);
+                disk.crash_after(stop);
+                let _ = store.mend(group, frames, digest(frames));
+            },
+            |found, stop, is_done| {
+                let (store, state) = open(found);
+                drop(store);
+                let Health::Damaged(left) = &state.health else { panic!() };
+                let is_mended = left.first().is_none_or(|left| left.first > group.range.last);
+                assert!(is_mended || (!is_done && left == ranges), "{stop}: {left:?} of {ranges:?}");
+                becomes_whole(found, &author);
+            },
+        );
+    }
+}
+
+#[test]
+fn a_crash_while_damage_is_found_and_repaired_forgets_neither_the_records_nor_the_note() {
+    for seed in 0..6 {
+        let mut author = Author::new(seed);
+        let base =
+            damaged(seed, &mut author, |store, author| author.below(store.parts.len() as u64) as usize);
+        cut_everywhere(
+            &base,
+            |disk, stop| {
+                disk.crash_after(stop);
+                let _ = ReplicaStore::open(&arc(disk), OPTIONS);
+            },
+            |found, _, _| becomes_whole(found, &author),
+        );
+    }
+}
+
+#[test]
+fn what_the_base_covers_is_not_lost() {
+    for seed in 0..20 {
+        let disk = created(seed);
+        let (mut store, _) = open(&disk);
+        let mut author = Author::new(seed);
+        fill(&mut store, &mut author, 150);
+        let covered = author.groups[100].0.range.last.get();
+        let base = base_at(author.position(covered));
+        store.take_snapshot(&base, b"").unwrap();
+        store.vouch().unwrap();
+        let parts = store.parts.len();
+        for part in 0..parts {
+            damage(&disk, &store, part, &[author.below(1 << 20)]);
+        }
+        drop(store);
+        let (store, state) = open(&disk);
+        assert!(state.history.has(base.position), "{seed}: {:?}", state.history);
+        let Health::Damaged(ranges) = state.health else { panic!("{seed}") };
+        assert!(ranges.iter().all(|lost| lost.first.get() > covered), "{seed}: {ranges:?}");
+        assert!(state.replay.iter().all(|(lsn, _)| lsn.get() > covered), "{seed}");
+        drop(store);
+        mend_all(&disk, &author);
+        let (store, state) = open(&disk);
+        assert_eq!((state.health, state.commit.get()), (Health::Whole, covered));
+        assert_eq!(store.last().get(), author.last);
+        check_against(&store, &author);
+    }
+}
+
+#[test]
+fn a_log_with_gaps_can_be_truncated_inside_of_one() {
+    for seed in 0..20 {
+        let disk = created(seed);
+        let (mut store, _) = open(&disk);
+        let mut author = Author::new(seed);
+        fill(&mut store, &mut author, 120);
+        store.vouch().unwrap();
+        damage(&disk, &store, 1, &[400, 5000, 9000]);
+        drop(store);
+        let (mut store, state) = open(&disk);
+        let Health::Damaged(ranges) = state.health else { panic!() };
+        let lost = ranges[0];
+        let after =
+            author.groups.iter().map(|(group, _)| group.range.last).find(|last| *last >= lost.first).unwrap();
+        store.truncate(after).unwrap();
+        assert_eq!(store.last(), after);
+        author.truncate(after.get());
+        author.epoch += 1;
+        drop(store);
+        let (mut store, _) = open(&disk.crash(CrashPolicy::LOSE_ALL));
+        fill(&mut store, &mut author, 20);
+        drop(store);
+        mend_all(&disk, &author);
+        let (store, _) = open(&disk);
+        check_against(&store, &author);
+    }
+}
+
+/// The primary's records fit into the gap, but not before what another one has written after it, in the next segment:
+/// they were put there, and the log could not be opened any more.
+#[test]
+fn records_are_not_mended_in_front_of_older_ones_in_the_next_segment() {
+    let disk = created(4);
+    let (mut store, _) = open(&disk);
+    let mut author = Author { epoch: 1, ..Author::new(4) };
+    while store.parts.len() < 3 {
+        let (group, frames) = author.group(Content::PLAIN, &[vec![7; 900]]);
+        store.write(&group, &frames).unwrap();
+    }
+    store.sync().unwrap();
+    store.vouch().unwrap();
+    let last = store.parts[1].last();
+    damage(&disk, &store, 1, &[store.parts[1].extent.end - 4096 - 200]);
+    drop(store);
+    let (mut store, state) = open(&disk);
+    assert_eq!(state.health, Health::Damaged(vec![LsnRange { first: last, last }]));
+    let mut primary = Author { epoch: 4, last: last.get() - 1, ..Author::default() };
+    let (newer, frames) = primary.group(Content::EpochStart, &[]);
+    assert!(!store.mend(&newer, &frames, digest(&frames)).unwrap(), "epochs would go back behind it");
+    drop(store);
+    mend_all(&disk, &author);
+    assert_eq!(open(&disk).1.health, Health::Whole);
+}

@@ -1,0 +1,155 @@
+//! Snapshots: taken, kept, received, switched to.
+
+use std::sync::Arc;
+
+use super::author::Author;
+use super::{base_at, check_against, crash_everywhere, created, fill, first_base, ignoring, open};
+use crate::disk::sim::{CrashPolicy, Fail, Fault, Operation};
+use crate::node::digest;
+use crate::node::store::ReplicaStore;
+use crate::protocol::{Health, Position, SnapshotId, SnapshotOffer};
+use crate::types::{Epoch, Lsn};
+
+#[test]
+fn a_crash_in_an_installation_leaves_the_old_log_or_the_new_base() {
+    let application: Vec<u8> = (0..3000_u32).map(|byte| (byte % 251) as u8).collect();
+    for at in [40, 5000] {
+        let mut author = Author::new(5);
+        let disk = created(9);
+        let (mut store, _) = open(&disk);
+        fill(&mut store, &mut author, 40);
+        drop(store);
+        let position = Position { epoch: Epoch::new(900), lsn: Lsn::new(at) };
+        let offer = SnapshotOffer { base: Arc::new(base_at(position)), bytes: application.len() as u64 };
+        let act = |store: &mut ReplicaStore| {
+            ignoring(store.stage(&offer));
+            let mut staged = 0;
+            for chunk in application.chunks(1000) {
+                let place = (offer.id(), staged);
+                assert_eq!(ignoring(store.stage_chunk(place, chunk, digest(chunk) ^ 1)), None);
+                staged = ignoring(store.stage_chunk(place, chunk, digest(chunk))).unwrap();
+            }
+            ignoring(store.install(offer.id()));
+        };
+        crash_everywhere(
+            |store| {
+                for (group, frames) in &author.groups {
+                    store.write(group, frames).unwrap();
+                }
+                store.sync().unwrap();
+            },
+            act,
+            |found, is_done| {
+                let (mut store, state) = open(found);
+                assert_eq!(state.health, Health::Whole);
+                if state.base.position == position {
+                    assert_eq!((store.first(), store.last()), (position.lsn.next(), position.lsn));
+                    assert_eq!((state.history.last(), state.commit), (position, position.lsn));
+                    assert_eq!(state.snapshot_bytes, Some(application.len() as u64));
+                    assert_eq!(store.application().unwrap(), application);
+                    let mut other = Author { epoch: 900, last: at, ..Author::new(3) };
+                    fill(&mut store, &mut other, 30);
+                    drop(store);
+                    let (store, _) = open(&found.crash(CrashPolicy::LOSE_ALL));
+                    check_against(&store, &other);
+                    return;
+                }
+                assert!(!is_done);
+                assert_eq!((state.base, store.last()), (first_base(), Lsn::new(author.last)));
+                check_against(&store, &author);
+                // Resumed where it was.
+                if state.staged.is_none() {
+                    ignoring(store.stage(&offer));
+                }
+                let staged = state.staged.map_or(0, |staged| staged.bytes);
+                let mut next = usize::try_from(staged).unwrap();
+                while next < application.len() {
+                    let chunk = &application[next..(next + 700).min(application.len())];
+                    let place = (offer.id(), next as u64);
+                    next = usize::try_from(store.stage_chunk(place, chunk, digest(chunk)).unwrap().unwrap())
+                        .unwrap();
+                }
+                store.install(offer.id()).unwrap();
+                drop(store);
+                let (store, state) = open(found);
+                assert_eq!(
+                    (state.base.position, store.application().unwrap()),
+                    (position, application.clone())
+                );
+            },
+        );
+    }
+}
+
+#[test]
+fn a_snapshot_lets_the_log_be_trimmed_and_is_sent_in_parts() {
+    let disk = created(1);
+    let (mut store, _) = open(&disk);
+    let mut author = Author::new(2);
+    fill(&mut store, &mut author, 200);
+    let covered = author.groups[150].0.range.last.get();
+    let base = base_at(author.position(covered));
+    store.take_snapshot(&base, b"all of it").unwrap();
+    let trimmed = author.groups[120].0.range.last.get();
+    store.trim(Lsn::new(trimmed)).unwrap();
+    assert_eq!(store.read_log(Lsn::new(trimmed), 100).unwrap(), None);
+    let id = SnapshotId(base.position);
+    assert_eq!(store.read_snapshot(id, 4, 2).unwrap().unwrap().0, b"of");
+    assert_eq!(store.read_snapshot(SnapshotId::default(), 4, 2).unwrap(), None);
+    drop(store);
+    let (mut store, state) = open(&disk.crash(CrashPolicy::LOSE_ALL));
+    assert_eq!((state.commit, &state.base), (Lsn::new(covered), &base));
+    assert_eq!((store.first(), state.history.base()), (Lsn::new(trimmed + 1), author.position(trimmed)));
+    assert!(state.replay.iter().all(|(lsn, _)| *lsn > Lsn::new(covered)));
+    check_against(&store, &author);
+    fill(&mut store, &mut author, 50);
+    check_against(&store, &author);
+}
+
+#[test]
+fn a_snapshot_that_is_kept_is_read_after_it_was_replaced() {
+    let disk = created(1);
+    let (mut store, _) = open(&disk);
+    let mut author = Author::new(2);
+    fill(&mut store, &mut author, 200);
+    let bases = [20, 50, 80].map(|group: usize| {
+        let covered = author.groups[group].0.range.last.get();
+        base_at(author.position(covered))
+    });
+    let [first, second, third] = [0, 1, 2].map(|at: usize| SnapshotId(bases[at].position));
+    let reads = |store: &ReplicaStore, id| store.read_snapshot(id, 0, 9).unwrap().map(|(part, _)| part);
+    store.take_snapshot(&bases[0], b"first").unwrap();
+    store.keep_snapshots(&[first]);
+    store.take_snapshot(&bases[1], b"second").unwrap();
+    store.take_snapshot(&bases[2], b"third").unwrap();
+    assert_eq!(reads(&store, first).unwrap(), b"first");
+    assert_eq!(store.read_snapshot(first, 3, 9).unwrap().unwrap().0, b"st");
+    assert_eq!(store.read_snapshot(first, 6, 9).unwrap(), None);
+    assert_eq!(reads(&store, second), None);
+    assert_eq!(reads(&store, third).unwrap(), b"third");
+    store.keep_snapshots(&[third]);
+    assert_eq!(reads(&store, first), None);
+    assert_eq!(reads(&store, third).unwrap(), b"third");
+}
+
+/// A chunk whose sync failed was in memory only, and was resumed behind: a power cut after the next one took it, with all
+/// that was acknowledged since.
+#[test]
+fn a_chunk_whose_sync_failed_is_staged_for_good_once_it_was_found() {
+    let disk = created(6);
+    let (mut store, _) = open(&disk);
+    let position = Position { epoch: Epoch::new(9), lsn: Lsn::new(40) };
+    let offer = SnapshotOffer { base: Arc::new(base_at(position)), bytes: 300 };
+    let chunk = [5; 100];
+    store.stage(&offer).unwrap();
+    disk.fail(Fail::nth(Operation::Sync, 1, Fault::LoseChanges));
+    store.stage_chunk((offer.id(), 0), &chunk, digest(&chunk)).unwrap_err();
+    drop(store);
+    let (mut store, state) = open(&disk);
+    let found = state.staged.unwrap().bytes;
+    assert_eq!(found, 100, "it can be read");
+    assert_eq!(store.stage_chunk((offer.id(), found), &chunk, digest(&chunk)).unwrap(), Some(200));
+    drop(store);
+    let (_, state) = open(&disk.crash(CrashPolicy::LOSE_ALL));
+    assert_eq!(state.staged.unwrap().bytes, 200);
+}
