@@ -12,6 +12,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use quorum::{Backup, Primary};
 
 const IN_FLIGHT: u64 = 16;
+/// Producers that each have a record in a group.
+const PRODUCERS: u64 = 64;
 
 fn primary(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("protocol/primary");
@@ -26,6 +28,12 @@ fn primary(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(IN_FLIGHT));
         group.bench_function(BenchmarkId::new("groups_16_in_flight", replicas), |bench| {
             bench.iter(|| primary.live(IN_FLIGHT));
+        });
+        assert!(primary.has_committed_all());
+        let mut primary = Primary::of_many(replicas, PRODUCERS);
+        group.throughput(Throughput::Elements(PRODUCERS));
+        group.bench_function(BenchmarkId::new("records_of_64_producers", replicas), |bench| {
+            bench.iter(|| primary.live_together());
         });
         assert!(primary.has_committed_all());
     }

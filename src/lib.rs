@@ -54,22 +54,26 @@
 //! # Features
 //!
 //! `metrics` and `tracing` (both on by default) report through the facades of these names, for groups, never for
-//! single records. `sim` adds a [simulated disk](disk) with faults, to test programs that are built on the log, and
-//! the storage of a replica over it, in `node`.
+//! single records. `quic` (on by default) adds the replicated log, in `node`. `sim` adds a [simulated disk](disk) with
+//! faults, to test programs that are built on the log.
 //!
 //! The format is specified in `docs/format.md`; the rooms of the crate and who may import whom are in
 //! `docs/architecture.md`.
 
+#[cfg(feature = "quic")]
+pub mod client;
 pub mod disk;
 mod error;
 pub mod format;
 mod log;
-#[cfg(any(test, feature = "sim"))]
+#[cfg(any(feature = "quic", feature = "sim"))]
 pub mod node;
 pub mod protocol;
 pub mod repair;
 mod segment;
 mod sync;
+#[cfg(any(feature = "quic", feature = "sim"))]
+pub mod transport;
 mod types;
 
 pub use error::{Error, Result};
@@ -89,6 +93,6 @@ pub use types::{
 };
 
 /// The examples in the README compile.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "quic"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -34,6 +34,22 @@ fn a_group_costs_the_primary_no_allocation() {
     }
 }
 
+/// The list of spans is shared by the disk and all peers: one allocation, however many producers are in the group.
+#[test]
+fn a_group_of_many_producers_costs_the_primary_one_allocation() {
+    const GROUPS: u64 = 2000;
+    for producers in [2, 64] {
+        let mut primary = Primary::of_many(3, producers);
+        for _ in 0..1000 {
+            primary.live_together();
+        }
+        let used = measure(|| (0..GROUPS).for_each(|_| assert!(primary.live_together() > 0)));
+        eprintln!("{producers} producers: {} allocations in {GROUPS} groups", used.count_total);
+        assert!(primary.has_committed_all());
+        assert!(used.count_total <= GROUPS + HEARTBEATS_MAX, "{} allocations", used.count_total);
+    }
+}
+
 #[test]
 fn neither_a_group_nor_a_heartbeat_costs_a_backup_an_allocation() {
     let mut backup = Backup::of(3);

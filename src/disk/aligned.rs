@@ -120,6 +120,19 @@ impl AlignedMemory {
         unsafe { std::slice::from_raw_parts_mut(block.start.as_ptr().add(offset), bytes) }
     }
 
+    /// The bytes of `range`.
+    ///
+    /// # Safety
+    /// Nobody changes any of these bytes while the reference lives, nor is the memory replaced.
+    #[cfg(any(feature = "quic", feature = "sim"))]
+    pub(crate) unsafe fn range(&self, range: std::ops::Range<usize>) -> &[u8] {
+        // SAFETY: only `reserve` and `release` write the block, and they exclude this call.
+        let block = unsafe { &*self.block.get() };
+        assert!(range.start <= range.end && range.end <= block.bytes, "a range inside the memory");
+        // SAFETY: inside one live, initialised allocation (asserted); unchanged by the caller's contract.
+        unsafe { std::slice::from_raw_parts(block.start.as_ptr().add(range.start), range.len()) }
+    }
+
     /// All bytes.
     ///
     /// # Safety

@@ -11,6 +11,8 @@ mod probe;
 mod real;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+#[cfg(any(feature = "quic", feature = "sim"))]
+pub(crate) mod slab;
 mod whole;
 
 use std::fmt;

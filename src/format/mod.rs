@@ -41,7 +41,7 @@ pub use layout::{
 };
 pub use scan::{LaterGroups, TailScan, rescan_sealed, scan_tail};
 pub use segment::{Incarnation, SegmentHeader, footer_bytes_for};
-pub use snapshot::{Chunk, SnapshotHead, write_chunk};
+pub use snapshot::{CHUNK_HEADER_BYTES, Chunk, SnapshotHead, write_chunk};
 pub use stream::FrameCheck;
 pub use superblock::{Chosen, CleanTail, Mark, Superblock, Vote, choose_slot};
 pub use tables::{EpochStart, EpochView, IndexEntry, IndexView, Tables};

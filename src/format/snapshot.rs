@@ -6,6 +6,9 @@ use super::segment::{check_block, seal_block};
 use super::verdict::{BadBlock, Damage};
 use crate::types::LogId;
 
+/// Size of a chunk's header.
+pub const CHUNK_HEADER_BYTES: usize = chunk::BYTES;
+
 /// What a snapshot's file begins with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SnapshotHead {
@@ -39,6 +42,15 @@ impl SnapshotHead {
             application_checksum: snapshot::APPLICATION_CHECKSUM.get(head),
             state: head[snapshot::BYTES..].to_vec(),
         })
+    }
+
+    /// How many bytes a head has that begins with these, by its own account, which nothing vouches for; `None` if none
+    /// begins with them.
+    #[must_use]
+    pub fn stated_bytes(bytes: &[u8]) -> Option<u64> {
+        let fixed = bytes.get(..snapshot::BYTES)?;
+        let is_one = preamble::MAGIC.get(fixed) == SNAPSHOT_MAGIC;
+        is_one.then(|| snapshot::BYTES as u64 + u64::from(snapshot::STATE_BYTES.get(fixed)))
     }
 
     /// The head as it is stored.
@@ -87,6 +99,12 @@ impl<'a> Chunk<'a> {
             return Err(Damage::Checksum);
         }
         Ok(Chunk { offset: chunk::OFFSET.get(head), bytes: own })
+    }
+
+    /// The same of one that begins with this header, by its own account, which nothing vouches for.
+    #[must_use]
+    pub fn stated_bytes(header: &[u8; CHUNK_HEADER_BYTES]) -> u64 {
+        CHUNK_HEADER_BYTES as u64 + u64::from(chunk::LENGTH.get(header))
     }
 
     /// Size as it is stored, in bytes.

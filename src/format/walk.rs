@@ -27,12 +27,14 @@ impl From<IndexEntry> for Place {
 
 /// A position among the frames of a segment, that borrows nothing.
 ///
-/// Each step is handed the segment's bytes, from the start of the file to where frames may be read: that
-/// bound may grow from step to step, and lies at the end of a frame. Allocates nothing.
+/// Each step is handed the segment's bytes, from the start of the file, or of a [window](Walk::within) on it, to where
+/// frames may be read: that bound may grow from step to step, and lies at the end of a frame. Allocates nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk {
     incarnation: Incarnation,
     verify: bool,
+    /// Position in the file of the first byte that each step is handed: the start of a block.
+    base: u64,
     group: u64,
     group_end: u64,
     at: u64,
@@ -43,7 +45,7 @@ impl Walk {
     #[must_use]
     pub const fn from_start(incarnation: Incarnation) -> Walk {
         let start = HEADER_BLOCK_BYTES as u64;
-        Walk { incarnation, verify: true, group: start, group_end: start, at: start }
+        Walk { incarnation, verify: true, base: 0, group: start, group_end: start, at: start }
     }
 
     /// Before the frame at `place`, as an index has it.
@@ -53,11 +55,24 @@ impl Walk {
     pub fn at(bytes: &[u8], incarnation: Incarnation, place: Place) -> Result<Walk, Fault> {
         let mut walk = Walk { at: place.group, group_end: place.group, ..Walk::from_start(incarnation) };
         walk.enter(bytes, place.group)?;
-        if !(walk.at..walk.group_end).contains(&place.frame) {
-            return Err(Fault { damage: Damage::Malformed, bytes: place.group..walk.at });
+        walk.to(place.frame)
+    }
+
+    /// Before the frame at position `frame` of the group with this header, which was read from the file.
+    ///
+    /// # Errors
+    /// As for [`Walk::at`].
+    pub fn inside(header: &GroupHeader, frame: u64) -> Result<Walk, Fault> {
+        let (group, at) = (header.place.position, header.frames_start());
+        let start = Walk::from_start(header.place.incarnation);
+        Walk { group, group_end: header.end(), at, ..start }.to(frame)
+    }
+
+    fn to(self, frame: u64) -> Result<Walk, Fault> {
+        if !(self.at..self.group_end).contains(&frame) {
+            return Err(Fault { damage: Damage::Malformed, bytes: self.group..self.at });
         }
-        walk.at = place.frame;
-        Ok(walk)
+        Ok(Walk { at: frame, ..self })
     }
 
     /// Chooses whether each frame is checked as it is read; it is, unless this says otherwise.
@@ -65,6 +80,23 @@ impl Walk {
     pub const fn verified(mut self, verify: bool) -> Walk {
         self.verify = verify;
         self
+    }
+
+    /// Goes on in bytes that begin at position `base` of the file.
+    ///
+    /// # Panics
+    /// If that is not the start of a block, or lies after the next frame.
+    #[must_use]
+    pub fn within(mut self, base: u64) -> Walk {
+        assert!(base == block_up(base) && base <= self.at, "a window that begins before the next frame");
+        self.base = base;
+        self
+    }
+
+    /// Position of the next frame in the file, or of the end of the last group.
+    #[must_use]
+    pub const fn position(&self) -> u64 {
+        self.at
     }
 
     /// The next frame and its place; `None` at the end of `bytes`.
@@ -102,10 +134,11 @@ impl Walk {
     /// Parses the next frame without going past it, but enters its group.
     #[inline]
     fn peek<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(Place, Frame<'a>)>, Fault> {
-        let end = bytes.len() as u64;
+        let end = self.base + bytes.len() as u64;
         if self.at == self.group_end {
-            match next_group_at(bytes, self.at) {
-                Some(start) => self.enter(bytes, start)?,
+            // A window begins with a block, so that blocks begin in it where they do in the file.
+            match next_group_at(bytes, self.at - self.base) {
+                Some(start) => self.enter(bytes, self.base + start)?,
                 None => return Ok(None),
             }
         }
@@ -113,16 +146,16 @@ impl Walk {
             return Ok(None);
         }
         let group_end = self.group_end.min(end);
-        let frame = Frame::parse(&bytes[to_index(self.at)..to_index(group_end)])
+        let frame = Frame::parse(&bytes[to_index(self.at - self.base)..to_index(group_end - self.base)])
             .map_err(|damage| Fault { damage, bytes: self.at..group_end })?;
         Ok(Some((Place { group: self.group, frame: self.at }, frame)))
     }
 
     fn enter(&mut self, bytes: &[u8], start: u64) -> Result<(), Fault> {
         let place = GroupPlace { incarnation: self.incarnation, position: start };
-        let end = bytes.len() as u64;
+        let end = self.base + bytes.len() as u64;
         let header_end = start.saturating_add(GROUP_HEADER_BYTES as u64).min(end);
-        let header = GroupHeader::decode_at(&bytes[to_index(start.min(end))..], place)
+        let header = GroupHeader::decode_at(&bytes[to_index(start.min(end) - self.base)..], place)
             .map_err(|damage| Fault { damage, bytes: start..header_end })?;
         self.group = start;
         self.group_end = header.end();

@@ -167,6 +167,19 @@ pub(crate) fn recycled(store: &Store, segment_bytes: u64) -> Result<Option<Spare
     Ok(None)
 }
 
+/// Makes a spare out of one trimmed segment's file, as [`recycled`] does; `None`, and the file is gone, if somebody reads
+/// it or it has another size.
+#[cfg(any(feature = "quic", feature = "sim"))]
+pub(crate) fn recycle(files: &Files, name: &str, segment_bytes: u64) -> Result<Option<Spare>> {
+    let Some(file) = blanked(files, name, segment_bytes)? else {
+        files.remove(name)?;
+        return Ok(None);
+    };
+    let spare = spare_name(files.next_spare_number());
+    files.rename(name, &spare)?;
+    finish(files, file, spare, segment_bytes).map(Some)
+}
+
 /// The file of a trimmed segment without its header; `None` if it cannot be used.
 fn blanked(files: &Files, name: &str, segment_bytes: u64) -> Result<Option<Arc<dyn File>>> {
     let file = files.open(name, Access::ReadWrite)?;

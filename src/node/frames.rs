@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use bytes::{Bytes, BytesMut};
+
+use super::records::Records;
 use crate::format::{
     Digest, Frame, FrameKind, Origin, Stamp, batch_payload_bytes, frame_bytes, produced_payload_bytes,
     write_batch, write_control, write_epoch_start, write_produced, write_record,
@@ -21,7 +24,7 @@ pub struct Entry {
     /// Who appended it, if that is known, and its number.
     pub producer: Option<(ProducerId, u64)>,
     /// The client's bytes, or those of a control record; nothing for the start of an epoch.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
 }
 
 /// Why bytes are not the frames of a group.
@@ -80,6 +83,35 @@ pub fn frame_group(group: &Group, records: &[impl AsRef<[u8]>]) -> Vec<u8> {
             framed(payload.len() as u64, |frame| write_control(frame, stamp, &payload))
         }
     }
+}
+
+/// The frames of a group that was made of these appends: one for each, in a buffer that is allocated once.
+///
+/// # Panics
+/// If the appends are not those that the group was made of.
+pub(super) fn frame_appends<'a>(
+    group: &Group,
+    appends: impl Iterator<Item = (Option<(ProducerId, u64)>, &'a Records)>,
+) -> Bytes {
+    let mut frames = BytesMut::zeroed(usize::try_from(group.bytes).expect("a group that fits in memory"));
+    let (mut rest, mut lsn) = (&mut frames[..], group.range.first);
+    for (producer, records) in appends {
+        let count = records.count();
+        let payload = payload_bytes(producer.is_some(), count, records.bytes().len() as u64);
+        let frame_bytes = usize::try_from(frame_bytes(payload)).expect("a part of the group");
+        let (frame, after) = rest.split_at_mut(frame_bytes);
+        let stamp = Stamp { lsn, epoch: group.epoch };
+        match producer {
+            Some((producer, sequence)) => {
+                write_produced(frame, stamp, Origin { producer, sequence }, records.iter())
+            }
+            None if count == 1 => write_record(frame, stamp, records.bytes()),
+            None => write_batch(frame, stamp, records.iter()),
+        };
+        (rest, lsn) = (after, lsn.plus(count as u64));
+    }
+    assert!(rest.is_empty() && lsn == group.range.last.next(), "the appends of the group");
+    frames.freeze()
 }
 
 fn frame_records(group: &Group, spans: &[Span], records: &[impl AsRef<[u8]>]) -> Vec<u8> {
@@ -154,12 +186,42 @@ pub fn group_of(frames: &[u8]) -> Result<Group, BadGroup> {
 /// # Errors
 /// If they are not.
 pub fn check_group(group: &Group, frames: &[u8]) -> Result<(), BadGroup> {
-    let mut found = group_of(frames)?;
-    if found.content.is_control() {
+    let Content::Records(spans) = &group.content else {
         // The protocol says the size of the record, which it makes itself, and not that of its frame.
-        found.bytes = group.bytes;
+        let found = Group { bytes: group.bytes, ..group_of(frames)? };
+        return if found == *group { Ok(()) } else { Err(BadGroup::Other) };
+    };
+    if frames.len() as u64 != group.bytes {
+        return Err(BadGroup::Other);
     }
-    if found == *group { Ok(()) } else { Err(BadGroup::Other) }
+    // Frame by frame, because a backup does this with every group: nothing is allocated.
+    let (mut rest, mut next, mut spans) = (frames, group.range.first, spans.as_slice().iter());
+    while !rest.is_empty() {
+        let frame = Frame::parse(rest).map_err(|_| BadGroup::Damaged)?;
+        frame.check().map_err(|_| BadGroup::Damaged)?;
+        let header = frame.header();
+        let is_record = matches!(header.kind, FrameKind::Record | FrameKind::Batch | FrameKind::Produced);
+        let span = span_of(&frame);
+        let is_stated = span.is_none() || span.as_ref() == spans.next();
+        if !is_record || header.lsn != next || header.epoch != group.epoch || !is_stated {
+            return Err(BadGroup::Other);
+        }
+        next = header.last_lsn().next();
+        rest = &rest[frame.stored().len()..];
+    }
+    let is_all = next == group.range.last.next() && spans.next().is_none() && !frames.is_empty();
+    if is_all { Ok(()) } else { Err(BadGroup::Other) }
+}
+
+/// The span that a frame is, if its records have a producer.
+fn span_of(frame: &Frame<'_>) -> Option<Span> {
+    let header = frame.header();
+    frame.origin().map(|Origin { producer, sequence }| Span {
+        producer,
+        sequence,
+        lsn: header.lsn,
+        records: header.count,
+    })
 }
 
 /// The digest that goes with chunks of snapshots and with records for a repair.
@@ -180,14 +242,12 @@ pub fn digest(bytes: &[u8]) -> u64 {
 /// If it is a control record in a form that nobody knows.
 pub(super) fn content_of(frame: &Frame<'_>) -> Result<Option<Content>, BadGroup> {
     let header = frame.header();
-    Ok(Some(match (header.kind, frame.origin()) {
+    Ok(Some(match (header.kind, span_of(frame)) {
         (FrameKind::Gap, _) => return Ok(None),
         (FrameKind::EpochStart, _) => Content::EpochStart,
         (FrameKind::Control, _) => wire::decode_control(frame.payload()).map_err(|_| BadGroup::Damaged)?,
         (_, None) => Content::PLAIN,
-        (_, Some(Origin { producer, sequence })) => {
-            Content::Records(Spans::One(Span { producer, sequence, lsn: header.lsn, records: header.count }))
-        }
+        (_, Some(span)) => Content::Records(Spans::One(span)),
     }))
 }
 

@@ -1,11 +1,17 @@
 //! What one replica keeps on its disk.
 
 mod append;
+mod front;
 mod mend;
 mod open;
 mod part;
-mod read;
+mod reader;
+mod recent;
+mod shared;
 mod snapshots;
+mod source;
+mod spares;
+mod stage;
 #[cfg(test)]
 mod tests;
 mod truncate;
@@ -14,16 +20,24 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use self::append::{Notes, Pending};
+use self::front::Front;
 use self::part::Part;
-use self::snapshots::{Older, Snapshot, Stage};
-use crate::disk::Disk;
+pub use self::reader::StoreReader;
+use self::shared::Shared;
+use self::snapshots::Snapshot;
+pub use self::snapshots::{SnapshotReader, SnapshotWriter, TakenSnapshot};
+use self::spares::Spares;
+pub use self::spares::{Preparation, Prepared};
+use self::stage::Stage;
+use crate::disk::{Disk, DurableWriter};
 use crate::error::{Error, Result};
 use crate::format::Vote;
 use crate::log::store::Files;
 use crate::log::superblock_file::{Copies, SuperblockFile};
-use crate::protocol::{Base, EpochHistory, Member, Meta, State};
+use crate::protocol::{Base, EpochHistory, Member, Meta, SnapshotId, State};
 use crate::segment::QUARANTINE;
-use crate::types::{DiskId, Lsn};
+use crate::types::{DiskId, Lsn, WriteMethod};
 
 /// The name of the file that says that something is lost.
 pub(super) const DAMAGED: &str = "damaged";
@@ -31,40 +45,59 @@ pub(super) const DAMAGED: &str = "damaged";
 /// How a replica's store is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StoreOptions {
-    /// Bytes of a segment; a group that needs more gets a larger one.
+    /// Bytes of a segment; a group that needs more gets a larger one. By default 64 MiB.
     pub segment_bytes: u64,
+    /// Bytes of the newest frames that are kept in memory, for those who read them. By default 32 MiB.
+    pub cache_bytes: u64,
+    /// How groups are written; by default as it was found to be the fastest when the store was made.
+    pub write_method: Option<WriteMethod>,
 }
 
 impl Default for StoreOptions {
     fn default() -> StoreOptions {
-        StoreOptions { segment_bytes: 64 << 10 }
+        StoreOptions { segment_bytes: 64 << 20, cache_bytes: 32 << 20, write_method: None }
+    }
+}
+
+impl StoreOptions {
+    /// Bytes of memory that frames are laid out in at a time.
+    fn slab_bytes(&self) -> usize {
+        usize::try_from(self.cache_bytes / 8).unwrap_or(usize::MAX).clamp(16 << 10, 4 << 20)
     }
 }
 
 /// What one replica keeps on its disk: log, superblock, snapshots, and a note if something is lost.
 ///
-/// Every method does its work before it returns. [`write`](ReplicaStore::write) alone leaves something in between: it is
-/// durable with the next [`sync`](ReplicaStore::sync), or where the next segment begins. After an error nothing is known of
-/// the disk (S12): drop the store, tell the core [`Input::DiskFailed`](crate::protocol::Input::DiskFailed) and
-/// [`open`](ReplicaStore::open) again. A crash during any of them leaves the state before or the one after; only a
-/// [truncation](ReplicaStore::truncate) may be left in part.
+/// Owned by one thread; others read through a [`reader`](ReplicaStore::reader), and [prepare](ReplicaStore::prepare)
+/// what comes next. Every method does its work before it returns. [`write`](ReplicaStore::write) alone leaves something in
+/// between: it is durable with the next [`sync`](ReplicaStore::sync). After an error nothing is known of the disk (S12):
+/// drop the store, tell the core [`Input::DiskFailed`](crate::protocol::Input::DiskFailed) and
+/// [`open`](ReplicaStore::open) again. A crash during any of them leaves the state before or the one after;
+/// only a [truncation](ReplicaStore::truncate) may be left in part.
 pub struct ReplicaStore {
-    files: Files,
+    files: Arc<Files>,
     options: StoreOptions,
     superblock: SuperblockFile,
     /// The segments in the order of their LSNs; the last one is the tail.
     parts: Vec<Part>,
-    /// What stands before the end of the tail's last group in its block.
-    last_block: Vec<u8>,
-    /// Of the records that are retained.
+    /// Writes to the tail.
+    writer: Box<dyn DurableWriter>,
+    front: Front,
+    /// What was written since the last sync.
+    pending: Vec<Pending>,
+    notes: Notes,
+    spares: Spares,
+    /// Of the records that are retained, also of those that are not synced.
     history: EpochHistory,
     durable: Lsn,
-    /// The newest record that something synced vouches for, and the same once all is synced that was written.
-    vouched: (Lsn, Lsn),
-    snapshot: Snapshot,
-    /// Those before it that peers still receive.
-    older: Older,
+    /// The newest record that something synced vouches for.
+    vouched: Lsn,
+    snapshot: Arc<Snapshot>,
+    /// Those that are to be kept when they are replaced, because peers receive them.
+    wanted_snapshots: Vec<SnapshotId>,
     stage: Option<Stage>,
+    shared: Arc<Shared>,
+    is_poisoned: bool,
     _lock: Box<dyn Any + Send>,
 }
 
@@ -118,7 +151,7 @@ impl ReplicaStore {
     /// damaged, opening the store tells. Damage to newer ones cannot be told from a torn write.
     #[must_use]
     pub const fn vouched(&self) -> Lsn {
-        self.vouched.0
+        self.vouched
     }
 
     /// Says in the superblock that everything synced is synced, as an idle log does within a second.
@@ -137,8 +170,7 @@ impl ReplicaStore {
 
     /// Takes note that the superblock says that all is durable that is.
     fn has_vouched(&mut self) {
-        let durable = self.durable;
-        self.vouched = (durable, self.vouched.1.max(durable));
+        self.vouched = self.durable;
     }
 
     /// Saves the meta durably, in both copies: a vote must not be forgotten if one of them is damaged later.
@@ -190,16 +222,18 @@ impl ReplicaStore {
         self.history.forget(through);
         let gone =
             self.parts.iter().skip(1).take_while(|next| next.header.first_lsn <= through.next()).count();
-        for part in self.parts.drain(..gone) {
-            self.files.remove(&part.name)?;
+        let gone: Vec<Part> = self.parts.drain(..gone).collect();
+        self.show()?;
+        self.shared.with(|view| view.changed());
+        // Also those that readers have had open for a while.
+        self.shared.close_unused();
+        for part in &gone {
+            let fits = part.header.segment_bytes == self.options.segment_bytes;
+            if !fits || !self.spares.retire(&part.name) {
+                self.files.remove(&part.name)?;
+            }
         }
-        if gone > 0 { self.files.sync_dir() } else { Ok(()) }
-    }
-
-    /// The base: what was taken, installed or begun with last.
-    #[must_use]
-    pub const fn base(&self) -> &Base {
-        &self.snapshot.base
+        if gone.is_empty() { Ok(()) } else { self.files.sync_dir() }
     }
 
     /// Notes that something may be lost, because it could not be read: the next [`open`](ReplicaStore::open) looks at every
@@ -234,9 +268,12 @@ impl ReplicaStore {
     fn tail(&self) -> &Part {
         self.parts.last().expect("a store has a tail")
     }
+}
 
-    fn tail_mut(&mut self) -> &mut Part {
-        self.parts.last_mut().expect("a store has a tail")
+impl Drop for ReplicaStore {
+    fn drop(&mut self) {
+        self.spares.close();
+        self.shared.close();
     }
 }
 

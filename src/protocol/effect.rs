@@ -178,6 +178,11 @@ pub enum Outcome {
         /// The next one.
         expected: u64,
     },
+    /// Not appended: it asks for more copies than there are members.
+    TooFew {
+        /// How many there are.
+        members: u64,
+    },
     /// Not appended: nobody registered the producer, or it was idle for too long and forgotten.
     UnknownProducer,
     /// The change is not possible now, or not at all: another one is under way, too few follow, or it makes no sense.

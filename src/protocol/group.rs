@@ -102,6 +102,16 @@ impl Spans {
     }
 }
 
+impl From<&[Span]> for Spans {
+    fn from(spans: &[Span]) -> Spans {
+        match spans {
+            [] => Spans::None,
+            [one] => Spans::One(*one),
+            many => Spans::Many(many.into()),
+        }
+    }
+}
+
 impl FromIterator<Span> for Spans {
     fn from_iter<I: IntoIterator<Item = Span>>(spans: I) -> Spans {
         let mut spans = spans.into_iter();

@@ -19,6 +19,7 @@ mod producers;
 mod random;
 mod refusal;
 mod replica;
+pub mod request;
 mod rules;
 mod state;
 mod time;

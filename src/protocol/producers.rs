@@ -192,7 +192,8 @@ impl Producers {
         Some(*active.select_nth_unstable(index).1)
     }
 
-    fn add(&mut self, span: &Span) {
+    /// Takes note of a span that was appended.
+    pub(crate) fn add(&mut self, span: &Span) {
         // A span of a producer that is not known is not the protocol's doing; it changes nothing.
         let Some(producer) = self.known.get_mut(&span.producer) else { return };
         let (sequence, active) = (producer.sequence, producer.active);

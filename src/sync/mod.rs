@@ -4,6 +4,8 @@
 //! Imports `types` and `error`. Never touches a disk. Whatever loom checks takes its atomics from
 //! [`atomic`], so that one source is both what runs and what is checked.
 
+#[cfg(feature = "quic")]
+pub(crate) mod outcome;
 pub(crate) mod wait_table;
 pub(crate) mod word;
 

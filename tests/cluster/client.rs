@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use annals::ProducerId;
-use annals::protocol::{Input, Outcome, Proposal};
+use annals::node::{Append, Input, Records};
+use annals::protocol::Outcome;
+use annals::protocol::request::Copies;
 
-use crate::driver::Local;
+use crate::driver::{Local, Told};
 use crate::invariants::Check;
 use crate::mix::Mix;
 use crate::oracle::{Ask, Attempt};
-use crate::record::{Payload, frame_bytes};
+use crate::record::Payload;
 use crate::seeds::Chance;
 use crate::world::{Event, MS, World};
 
@@ -75,8 +77,8 @@ impl World {
         match self.clients[at].trade {
             Trade::Appender if waiting < 12 => {
                 let payloads = self.payloads();
-                let ask = Ask::Append { payloads, producer: None };
-                self.ask(at, ask);
+                let copies = self.copies(Copies::Local);
+                self.ask(at, Ask::Append { payloads, producer: None, copies });
             }
             Trade::Producer if waiting == 0 => self.produce(at),
             Trade::Reader if waiting < 4 => {
@@ -97,16 +99,29 @@ impl World {
         let client = &self.clients[at];
         if !client.before.is_empty() && client.batch.is_empty() && self.draw.below(6) == 0 {
             let (payloads, sequence) = (client.before.clone(), client.sequence - client.before.len() as u64);
-            let token = self.ask(at, Ask::Append { payloads, producer: Some((producer, sequence)) });
+            let (producer, copies) = (Some((producer, sequence)), self.copies(Copies::Quorum));
+            let token = self.ask(at, Ask::Append { payloads, producer, copies });
             self.clients[at].aside = token;
             return;
         }
         if self.clients[at].batch.is_empty() {
             self.clients[at].batch = self.payloads();
         }
+        let copies = self.copies(Copies::Quorum);
         let client = &self.clients[at];
-        let ask = Ask::Append { payloads: client.batch.clone(), producer: Some((producer, client.sequence)) };
-        self.ask(at, ask);
+        let (payloads, producer) = (client.batch.clone(), Some((producer, client.sequence)));
+        self.ask(at, Ask::Append { payloads, producer, copies });
+    }
+
+    /// What the next append waits for: mostly for its commit, now and then for something else.
+    fn copies(&self, least: Copies) -> Copies {
+        match self.tokens % 16 {
+            3 => least,
+            7 => Copies::AtLeast(2),
+            11 => Copies::AtLeast(3),
+            15 => Copies::All,
+            _ => Copies::Quorum,
+        }
     }
 
     pub(crate) fn payloads(&mut self) -> Vec<Payload> {
@@ -134,21 +149,20 @@ impl World {
         }
         self.tokens += 1;
         let token = self.tokens;
-        let input = match &ask {
-            Ask::Append { payloads, producer } => {
-                let bytes = frame_bytes(payloads, producer.is_some());
-                let records = payloads.len() as u32;
-                Input::Propose(Proposal { token, records, bytes, producer: *producer })
+        let told = match &ask {
+            Ask::Append { payloads, producer, copies } => {
+                let records = records_of(payloads);
+                Told::Append(Append { token, producer: *producer, copies: *copies, records })
             }
-            Ask::Register => Input::Register { token },
-            Ask::Read { .. } => Input::Read { token },
-            Ask::Change(change) => Input::Change { token, change: *change },
-            Ask::Transfer(to) => Input::Transfer { token, to: *to },
+            Ask::Register => Told::Input(Input::Register { token }),
+            Ask::Read { .. } => Told::Input(Input::Read { token }),
+            Ask::Change(change) => Told::Input(Input::Change { token, change: *change }),
+            Ask::Transfer(to) => Told::Input(Input::Transfer { token, to: *to }),
         };
         self.oracle.attempts.insert(token, Attempt { client, node, ask, written: None });
         let (life, delay) = (self.nodes[node].life, self.draw.below(MS));
-        let what = Local::Ask { token, input: Box::new(input) };
-        self.after(delay, Event::Local { node, life, what });
+        let what = Local::Ask { token, told };
+        self.after(delay, Event::Local { node, life, what: Box::new(what) });
         Some(token)
     }
 
@@ -189,4 +203,11 @@ impl World {
             _ => {}
         }
     }
+}
+
+/// The bytes of an append.
+fn records_of(payloads: &[Payload]) -> Records {
+    let bytes: Vec<Vec<u8>> = payloads.iter().map(|payload| payload.bytes()).collect();
+    let sizes = bytes.iter().map(|record| record.len() as u32).collect();
+    Records::back_to_back(bytes.concat().into(), sizes).expect("at least one, of these sizes")
 }

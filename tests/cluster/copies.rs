@@ -46,7 +46,8 @@ impl World {
 impl OldCopy {
     fn of(ledger: &Ledger, storage: Option<&Storage>) -> OldCopy {
         let mut ledger = ledger.clone();
-        ledger.synced = ledger.last().lsn;
+        // What waits for its sync is in memory, and not in the directory.
+        ledger.truncate(ledger.synced);
         ledger.unsynced_metas.clear();
         ledger.is_forgetful = true;
         OldCopy { ledger, storage: storage.map(Storage::copy) }

@@ -1,50 +1,72 @@
-//! The driver: feeds a replica, and does what it wants done exactly as the effects' texts say.
+//! The world around a driver: feeds it, and does what it wants done exactly as the actions' texts say.
 
-use std::rc::Rc;
-
-use annals::protocol::{Content, Effect, Envelope, Group, Halt, Input, Message, Replica, Role, SnapshotId};
-use annals::{LogIncarnation, Lsn, LsnRange, ReplicaId};
+use annals::node::{Action, Append, Done, Driver, Input, Task};
+use annals::protocol::{Envelope, Group, Halt, Role};
+use annals::transport::Lane;
+use annals::{LogIncarnation, Lsn};
+use bytes::Bytes;
 
 use crate::invariants::{self, Check, Violation, broken};
-use crate::node::Node;
-use crate::oracle::Ask;
-use crate::record::{self, Body, Frame, Frames};
+use crate::record;
 use crate::storage::{Storage, agree};
 use crate::trace::{brief, letter};
 use crate::world::{Event, MS, World};
 
-/// The bytes that travel with a message, or are at hand while an input is handled.
+/// What a driver is told.
 #[derive(Clone, Debug)]
-pub(crate) enum Cargo {
-    None,
-    Frames(Frames),
-    /// A part of the application's state, which is the chain over all that it covers.
-    Chunk {
-        chain: u64,
-    },
-    /// What a client has asked for.
-    Token(u64),
+pub(crate) enum Told {
+    Message(Envelope, Bytes),
+    Append(Append),
+    Input(Input),
+    Done(Done),
+    Tick,
 }
 
 /// What happens inside of one process, after a while.
 #[derive(Clone, Debug)]
 pub(crate) enum Local {
-    MetaSynced { number: u64 },
+    /// The disk has come to this.
+    Task(Task),
     LogSynced,
-    ReadLog { to: ReplicaId, from: Lsn, bytes_max: u64 },
-    ReadRange { to: ReplicaId, range: LsnRange, bytes_max: u64 },
-    ReadSnapshot { to: ReplicaId, snapshot: SnapshotId, offset: u64, bytes_max: u32 },
-    StageChunk { snapshot: SnapshotId, offset: u64, bytes: u32, digest: u64, chain: u64 },
-    Install { snapshot: SnapshotId, incarnation: LogIncarnation },
-    Mend { range: LsnRange, frames: Frames, digest: u64 },
     SnapshotTaken(Box<crate::ledger::Snapshot>),
-    Ask { token: u64, input: Box<Input> },
-    Tell(Input),
+    Ask {
+        token: u64,
+        told: Told,
+    },
+    Tell(Vec<Told>),
 }
 
-/// The digest of a part of the application's state.
-pub(crate) fn chunk_digest(chain: u64, offset: u64, bytes: u32) -> u64 {
-    annals::node::digest(&record::application(chain, offset, u64::from(bytes)))
+impl Told {
+    fn words(&self) -> String {
+        match self {
+            Told::Message(envelope, _) => format!("hears {}", letter(envelope)),
+            Told::Append(append) => {
+                let Append { token, producer, copies, records } = append;
+                format!("<- append {token} of {}: {producer:?} {copies:?}", records.count())
+            }
+            Told::Input(input) => format!("<- {}", brief(input)),
+            Told::Done(Done::LogRead { to, group, .. } | Done::RangeRead { to, group, .. }) => {
+                format!("<- read for {}: {}", to.get(), brief(group))
+            }
+            Told::Done(Done::SnapshotRead { to, snapshot, offset, bytes, .. }) => {
+                format!("<- read for {}: {} {offset} {}", to.get(), brief(snapshot), bytes.len())
+            }
+            Told::Done(done) => format!("<- {}", brief(done)),
+            Told::Tick => "<- Tick".to_owned(),
+        }
+    }
+}
+
+fn words(action: &Action) -> String {
+    match action {
+        Action::Send { envelope, payload, .. } => format!("says  {} +{}", letter(envelope), payload.len()),
+        Action::Disk(Task::Write { group, .. }) => format!("->  write {}", brief(group)),
+        Action::Disk(Task::Mend { group, .. }) => format!("->  mend {}", brief(group)),
+        Action::Disk(Task::StageChunk { snapshot, offset, bytes, .. }) => {
+            format!("->  stage {} {offset} {}", brief(snapshot), bytes.len())
+        }
+        action => format!("->  {}", brief(action)),
+    }
 }
 
 impl World {
@@ -73,54 +95,67 @@ impl World {
         invariants::recovered_is_what_was_synced(&node.ledger, &state)?;
         self.trace.note(now, || format!("{} starts: {}", at + 1, brief(&state)));
         node.commit = state.commit;
-        match Replica::recover(node.config.clone(), state, node.clock.local(now)) {
-            Ok(replica) => node.replica = Some(replica),
+        match Driver::recover(node.config.clone(), node.options, state, node.clock.local(now)) {
+            Ok(driver) => node.driver = Some(driver),
             Err(error) => return broken(2, "what was synced can be recovered", error.to_string()),
         }
-        self.drain(at, Cargo::None)
+        self.drain(at)
     }
 
-    /// The replica takes an input, and what it wants done is done.
-    pub(crate) fn feed(&mut self, at: usize, input: Input, cargo: Cargo) -> Check {
+    /// The driver is told something, and what it wants done is done.
+    pub(crate) fn feed(&mut self, at: usize, told: Told) -> Check {
         let now = self.now;
         let node = &mut self.nodes[at];
-        let Some(replica) = &mut node.replica else { return Ok(()) };
-        self.trace.note(now, || match &input {
-            Input::Received(envelope) => format!("{} hears {}", at + 1, letter(envelope)),
-            input => format!("{} <- {}", at + 1, brief(input)),
-        });
-        replica.handle(node.clock.local(now), input);
-        self.drain(at, cargo)
+        let Some(driver) = &mut node.driver else { return Ok(()) };
+        self.trace.note(now, || format!("{} {}", at + 1, told.words()));
+        let local = node.clock.local(now);
+        match told {
+            Told::Message(envelope, payload) => driver.message(local, envelope, payload),
+            Told::Append(append) => driver.append(local, append),
+            Told::Input(input) => driver.input(local, input),
+            Told::Done(done) => driver.done(local, done),
+            Told::Tick => driver.tick(local),
+        }
+        self.drain(at)
     }
 
-    fn drain(&mut self, at: usize, mut cargo: Cargo) -> Check {
+    /// The same with several things, one after the other, as long as the process lives.
+    pub(crate) fn feed_all(&mut self, at: usize, told: impl IntoIterator<Item = Told>) -> Check {
         let life = self.nodes[at].life;
-        let mut effects = 0;
-        while let Some(effect) = self.nodes[at].replica.as_mut().and_then(Replica::poll) {
-            self.trace.note(self.now, || match &effect {
-                Effect::Send(envelope) => format!("{} says  {}", at + 1, letter(envelope)),
-                effect => format!("{} ->  {}", at + 1, brief(effect)),
-            });
-            effects += 1;
-            self.execute(at, effect, &mut cargo)?;
+        for told in told {
+            if self.nodes[at].life == life {
+                self.feed(at, told)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, at: usize) -> Check {
+        let life = self.nodes[at].life;
+        let mut actions = 0;
+        while let Some(action) = self.nodes[at].driver.as_mut().and_then(Driver::poll) {
+            self.trace.note(self.now, || format!("{} {}", at + 1, words(&action)));
+            actions += 1;
+            self.execute(at, action)?;
             if self.nodes[at].life != life {
                 return Ok(());
             }
         }
-        self.look(at, effects)?;
+        self.look(at, actions)?;
         self.set_timer(at)
     }
 
     /// What holds of a replica after each step.
-    fn look(&mut self, at: usize, effects: usize) -> Check {
+    fn look(&mut self, at: usize, actions: usize) -> Check {
         let now = self.now;
         let node = &mut self.nodes[at];
-        let Some(replica) = &node.replica else { return Ok(()) };
-        let status = replica.status();
+        let Some(driver) = &node.driver else { return Ok(()) };
+        let status = driver.status();
         let before = if node.ledger.is_noted { Lsn::ZERO } else { node.commit };
         invariants::watermarks_are_in_order(&status, &node.ledger, before)?;
         let window = node.config.limits.window_bytes + node.config.limits.group_bytes_max;
-        invariants::memory_is_bounded(&status, effects, window)?;
+        invariants::memory_is_bounded(&status, actions, window)?;
+        invariants::bytes_held_back_are_bounded(driver.held_bytes(), node.options.held_bytes_max)?;
         node.role = status.role;
         let synced = node.ledger.synced;
         let owes = node.role == Role::Primary && synced < node.ledger.last().lsn;
@@ -148,7 +183,7 @@ impl World {
     fn set_timer(&mut self, at: usize) -> Check {
         let now = self.now;
         let node = &mut self.nodes[at];
-        let Some(deadline) = node.replica.as_ref().and_then(Replica::next_deadline) else { return Ok(()) };
+        let Some(deadline) = node.driver.as_ref().and_then(Driver::next_deadline) else { return Ok(()) };
         let when = node.clock.when(deadline, now);
         if when == now {
             // A deadline in the past that stays there would stop the world.
@@ -176,53 +211,44 @@ impl World {
         let node = &mut self.nodes[at];
         let when = node.spindle.ends(now, &mut self.draw);
         let life = node.life;
-        self.at(when, Event::Local { node: at, life, what });
+        self.at(when, Event::Local { node: at, life, what: Box::new(what) });
     }
 
-    fn execute(&mut self, at: usize, effect: Effect, cargo: &mut Cargo) -> Check {
-        match effect {
-            Effect::SaveMeta { number, meta } => {
-                self.nodes[at].ledger.unsynced_metas.push_back((number, meta));
-                self.when_disk_is_done(at, Local::MetaSynced { number });
-            }
-            Effect::Send(envelope) => return self.send(at, envelope, cargo),
-            Effect::Write(group) => return self.write(at, &group, cargo),
-            Effect::Truncate { after, incarnation } => return self.truncate(at, after, incarnation),
-            Effect::ReadLog { to, from, bytes_max } => {
-                self.when_disk_is_done(at, Local::ReadLog { to, from, bytes_max });
-            }
-            Effect::ReadSnapshot { to, snapshot, offset, bytes_max } => {
-                self.when_disk_is_done(at, Local::ReadSnapshot { to, snapshot, offset, bytes_max });
-            }
-            Effect::ReadRange { to, range, bytes_max } => {
-                self.when_disk_is_done(at, Local::ReadRange { to, range, bytes_max });
-            }
-            Effect::StageSnapshot(offer) => return self.stage(at, *offer),
-            Effect::StageChunk { snapshot, offset, bytes, digest } => {
-                let Cargo::Chunk { chain } = *cargo else {
-                    return broken(0, "a chunk is staged when it has come", format!("{cargo:?}"));
-                };
-                self.when_disk_is_done(at, Local::StageChunk { snapshot, offset, bytes, digest, chain });
-            }
-            Effect::Install { snapshot, incarnation, .. } => return self.install(at, snapshot, incarnation),
-            Effect::Mend { group, digest } => {
-                let frames = frames_of(cargo, group.range).unwrap_or_default();
-                self.when_disk_is_done(at, Local::Mend { range: group.range, frames, digest });
-            }
-            Effect::Reopen { is_whole } => return self.reopen(at, is_whole),
-            Effect::Pin(pin) => self.nodes[at].pin = pin,
-            Effect::KeepSnapshots(ids) => self.nodes[at].keep_snapshots(ids),
-            Effect::Halt(halt) => return self.halt(at, halt),
-            Effect::Committed(lsn) => return self.committed(at, lsn),
-            Effect::Resolve { token, outcome } => return self.resolve(at, token, outcome),
-            Effect::ReadReady { token, lsn } => return self.read_ready(at, token, lsn),
-            Effect::ReadFailed { token, .. } => self.read_failed(at, token),
-            Effect::Became { role, epoch, .. } => return self.became(at, role, epoch),
+    fn execute(&mut self, at: usize, action: Action) -> Check {
+        match action {
+            Action::Disk(task) => return self.begin(at, task),
+            Action::Send { lane, envelope, payload } => return self.send(at, lane, envelope, payload),
+            Action::Reopen { is_whole } => return self.reopen(at, is_whole),
+            Action::Pin(pin) => self.nodes[at].pin = pin,
+            Action::Halt(halt) => return self.halt(at, halt),
+            Action::Committed(lsn) => return self.committed(at, lsn),
+            Action::Appended { token, placed } => return self.appended(at, token, &placed),
+            Action::Resolve { token, outcome } => return self.resolve(at, token, outcome),
+            Action::ReadReady { token, lsn } => return self.read_ready(at, token, lsn),
+            Action::ReadFailed { token, .. } => self.read_failed(at, token),
+            Action::Became { role, epoch, .. } => return self.became(at, role, epoch),
         }
         Ok(())
     }
 
-    fn send(&mut self, at: usize, envelope: Envelope, cargo: &Cargo) -> Check {
+    /// The disk begins with a task: a write and a truncation are under way at once, all else is in doubt until it ends.
+    fn begin(&mut self, at: usize, task: Task) -> Check {
+        match task {
+            Task::Write { group, incarnation, frames } => return self.write(at, group, incarnation, frames),
+            Task::Truncate { after, incarnation } => return self.truncate(at, after, incarnation),
+            Task::Stage(offer) => return self.stage(at, *offer),
+            Task::SaveMeta { number, meta } => {
+                self.nodes[at].ledger.unsynced_metas.push_back((number, meta));
+            }
+            Task::KeepSnapshots(ids) => return self.nodes[at].keep_snapshots(ids),
+            Task::Install { snapshot, .. } => self.may_install(at, snapshot)?,
+            _ => {}
+        }
+        self.when_disk_is_done(at, Local::Task(task));
+        Ok(())
+    }
+
+    fn send(&mut self, at: usize, lane: Lane, envelope: Envelope, payload: Bytes) -> Check {
         let ledger = &self.nodes[at].ledger;
         invariants::messages_have_a_wire_form(&envelope)?;
         invariants::promises_are_synced_before_they_leave(ledger, &envelope)?;
@@ -231,94 +257,43 @@ impl World {
         let Some(to) = self.place(envelope.to.id).filter(|&to| to != at) else {
             return broken(0, "messages go to others", format!("{envelope:?}"));
         };
-        // Bytes that are gone, because the log went on, are a message that was lost.
-        let Some(bytes) = self.bytes_for(at, &envelope.message, cargo) else { return Ok(()) };
-        self.newest_sent = Some(envelope.clone());
-        for arrival in self.network.send(self.now, (at, to), &envelope.message) {
-            let (life, envelope) = (arrival.life, Box::new(envelope.clone()));
-            self.at(arrival.at, Event::Arrive { from: at, to, life, envelope, cargo: bytes.clone() });
+        self.newest_sent = Some((envelope.clone(), payload.clone()));
+        for arrival in self.network.send(self.now, (at, to), lane) {
+            let (life, envelope, payload) = (arrival.life, Box::new(envelope.clone()), payload.clone());
+            self.at(arrival.at, Event::Arrive { from: at, to, life, envelope, payload });
         }
         Ok(())
     }
 
-    fn bytes_for(&self, at: usize, message: &Message, cargo: &Cargo) -> Option<Cargo> {
-        let Node { ledger, older, .. } = &self.nodes[at];
-        match message {
-            Message::Append { group, .. } | Message::RepairGive { group, .. } => {
-                let kept = frames_of(cargo, group.range).or_else(|| {
-                    let mut frames = Frames::new();
-                    for range in ledger.frames(group.range.first, group.range.last) {
-                        frames.extend(ledger.read(range.first, range.last, u64::MAX)?);
-                    }
-                    record::slice(&frames, group.range)
-                })?;
-                (kept[0].epoch == group.epoch).then_some(Cargo::Frames(kept))
-            }
-            Message::SnapshotChunk { snapshot, .. } => match cargo {
-                Cargo::Chunk { .. } => Some(cargo.clone()),
-                _ => {
-                    let kept = ledger.snapshot_of(older, *snapshot);
-                    kept.map(|kept| Cargo::Chunk { chain: kept.chain })
-                }
-            },
-            _ => Some(Cargo::None),
-        }
-    }
-
-    fn write(&mut self, at: usize, group: &Group, cargo: &mut Cargo) -> Check {
-        let Some(frames) = self.frames_for(group, cargo) else {
-            return broken(
-                0,
-                "a group's bytes are at hand when it is written",
-                format!("{group:?} {cargo:?}"),
-            );
+    fn write(&mut self, at: usize, group: Group, incarnation: LogIncarnation, bytes: Bytes) -> Check {
+        let node = &mut self.nodes[at];
+        let Some(frames) = record::decode(&bytes).filter(|_| incarnation == node.ledger.incarnation) else {
+            return broken(0, "a group is written in its life of the log", format!("{group:?} {bytes:?}"));
         };
-        let ledger = &mut self.nodes[at].ledger;
-        let last = ledger.last();
+        let last = node.ledger.last();
         if group.range.first != last.lsn.next() || group.epoch < last.epoch || frames[0].epoch != group.epoch
         {
-            return broken(
-                2,
-                "records are dense, and epochs never go back",
-                format!("{group:?} after {last:?}"),
-            );
+            let what = format!("{group:?} after {last:?}");
+            return broken(2, "records are dense, and epochs never go back", what);
         }
         for frame in &frames {
             self.nodes[at].ledger.append(frame);
             self.oracle.written(&self.nodes[at].ledger, frame)?;
         }
         let node = &mut self.nodes[at];
-        if let Some(storage) = &mut node.storage {
-            node.ledger.synced = storage.write(&frames)?;
-        }
-        if let (Cargo::Token(token), false) = (&*cargo, group.content.is_control()) {
-            if let Some(attempt) = self.oracle.attempts.get_mut(token) {
-                attempt.written = Some(group.range);
+        // Nobody is told that it was not written from here on.
+        let pending = node.driver.iter().flat_map(Driver::pending);
+        for (token, range) in pending.filter(|(_, range)| range.first >= group.range.first) {
+            if let Some(attempt) = self.oracle.attempts.get_mut(&token) {
+                attempt.written = Some(range);
             }
-            *cargo = Cargo::Frames(frames);
-        } else if matches!(cargo, Cargo::None) {
-            *cargo = Cargo::Frames(frames);
+        }
+        if let Some(storage) = &mut node.storage {
+            storage.perform(Task::Write { group, incarnation, frames: bytes })?;
+            node.ledger.synced = storage.durable();
         }
         self.flush(at);
         Ok(())
-    }
-
-    /// The frames of a group that is to be written: what was proposed, what came, or the protocol's own.
-    fn frames_for(&self, group: &Group, cargo: &Cargo) -> Option<Frames> {
-        if let Some(frames) = frames_of(cargo, group.range) {
-            return Some(frames);
-        }
-        let body = match (&group.content, cargo) {
-            (Content::Records(spans), Cargo::Token(token)) => {
-                let Ask::Append { payloads, .. } = &self.oracle.attempts.get(token)?.ask else { return None };
-                let producer = spans.as_slice().first().map(|span| (span.producer, span.sequence));
-                Body::Records { payloads: payloads.clone(), producer }
-            }
-            (Content::Records(_), _) => return None,
-            (content, _) => Body::Control(content.clone()),
-        };
-        let frame = Frame { epoch: group.epoch, first: group.range.first, body, bytes: group.bytes };
-        (frame.range() == group.range).then(|| vec![Rc::new(frame)])
     }
 
     /// Begins a sync of what is not synced, unless one is under way.
@@ -398,13 +373,5 @@ impl World {
                 self.after(MS, Event::Answer { client, token, outcome: None });
             }
         }
-    }
-}
-
-/// The frames of the range, if they are at hand.
-fn frames_of(cargo: &Cargo, range: LsnRange) -> Option<Frames> {
-    match cargo {
-        Cargo::Frames(frames) => record::slice(frames, range),
-        _ => None,
     }
 }

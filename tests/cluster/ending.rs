@@ -1,5 +1,6 @@
 //! The end of a run: everything heals, and the cluster has to elect, serve and become the same everywhere (19).
 
+use annals::protocol::request::Copies;
 use annals::protocol::{Health, Role};
 use annals::{Lsn, LsnRange};
 
@@ -58,7 +59,7 @@ impl World {
     fn describe(&self, left: &str) -> String {
         let mut text = left.to_owned();
         for (at, node) in self.nodes.iter().enumerate() {
-            let status = node.replica.as_ref().map(|replica| replica.status());
+            let status = node.driver.as_ref().map(|driver| driver.status());
             text += &format!("\n  {}: {}, tokens {:?}", at + 1, brief(&status), node.tokens);
         }
         text
@@ -74,7 +75,8 @@ impl World {
         }
         let payloads = self.payloads();
         self.proof_asked = self.now;
-        self.proof = self.ask_node(OPERATOR, leader, Ask::Append { payloads, producer: None });
+        self.proof =
+            self.ask_node(OPERATOR, leader, Ask::Append { payloads, producer: None, copies: Copies::Quorum });
     }
 
     /// What is not yet as it should be.
@@ -87,7 +89,7 @@ impl World {
         if !self.is_content(membership) {
             return Some(format!("the membership is {membership:?}"));
         }
-        let status = self.nodes[leader].replica.as_ref()?.status();
+        let status = self.nodes[leader].driver.as_ref()?.status();
         for (at, node) in self.nodes.iter().enumerate() {
             if !node.tokens.is_empty() {
                 return Some(format!("{} has not answered all", at + 1));
@@ -95,8 +97,8 @@ impl World {
             if !membership.has(node.ledger.member) {
                 continue;
             }
-            let Some(replica) = &node.replica else { return Some(format!("{} is down", at + 1)) };
-            let own = replica.status();
+            let Some(driver) = &node.driver else { return Some(format!("{} is down", at + 1)) };
+            let own = driver.status();
             let follows = if at == leader { Role::Primary } else { Role::Backup };
             let is_same = own.role == follows
                 && own.health == Health::Whole
@@ -116,7 +118,7 @@ impl World {
         let Some(leader) = self.leader() else { return Ok(()) };
         let Some(membership) = self.nodes[leader].ledger.membership() else { return Ok(()) };
         let members = || self.nodes.iter().filter(|node| membership.has(node.ledger.member));
-        let bases = members().filter_map(|node| node.replica.as_ref()?.base());
+        let bases = members().filter_map(|node| node.driver.as_ref()?.base());
         invariants::all_are_the_same("the replicated state", bases)?;
         let first = members().filter_map(|node| node.storage.as_ref()?.first()).max();
         let Some(range) = first.and_then(|first| LsnRange::new(first, self.oracle.commit())) else {

@@ -1,8 +1,9 @@
 //! Faults: what goes wrong, and when it is right again.
 
-use annals::protocol::{Base, Input, Start};
+use annals::node::Input;
+use annals::protocol::{Base, Start};
 
-use crate::driver::{Cargo, Local};
+use crate::driver::{Local, Told};
 use crate::invariants::Check;
 use crate::ledger::Ledger;
 use crate::mix::Kind;
@@ -66,7 +67,7 @@ impl World {
             Kind::Transfer => self.transfer(),
             Kind::Change => self.change_mind(),
             Kind::Quorums => self.change_quorums(),
-            Kind::Promote => return self.feed_if_awake(at, Input::Promote),
+            Kind::Promote => return self.feed_if_awake(at, Told::Input(Input::Promote)),
             Kind::Garbage if self.draw.below(2) == 0 => return self.mutated(),
             Kind::Garbage => return self.garbage(at),
             Kind::OldCopy => self.copy_or_put_back(),
@@ -140,7 +141,8 @@ impl World {
         for (at, peer) in [(one, other), (other, one)] {
             let input = Input::PeerLost { id: self.nodes[peer].ledger.member.id };
             let (life, delay) = (self.nodes[at].life, self.draw.below(5 * MS));
-            self.after(delay, Event::Local { node: at, life, what: Local::Tell(input) });
+            let what = Box::new(Local::Tell(vec![Told::Input(input)]));
+            self.after(delay, Event::Local { node: at, life, what });
         }
     }
 
@@ -150,11 +152,11 @@ impl World {
             return Ok(());
         }
         let id = self.nodes[peer].ledger.member.id;
-        self.feed_if_awake(at, Input::PeerLost { id })
+        self.feed_if_awake(at, Told::Input(Input::PeerLost { id }))
     }
 
-    pub(crate) fn feed_if_awake(&mut self, at: usize, input: Input) -> Check {
-        if self.nodes[at].is_paused { Ok(()) } else { self.feed(at, input, Cargo::None) }
+    pub(crate) fn feed_if_awake(&mut self, at: usize, told: Told) -> Check {
+        if self.nodes[at].is_paused { Ok(()) } else { self.feed(at, told) }
     }
 
     fn kill_for_a_while(&mut self, at: usize) {
@@ -188,7 +190,7 @@ impl World {
     fn step_clock(&mut self, at: usize) -> Check {
         let by = self.draw.between(MS, 2000 * MS);
         self.nodes[at].clock.step(self.now, by);
-        self.feed_if_awake(at, Input::Tick)
+        self.feed_if_awake(at, Told::Tick)
     }
 
     /// No room: the process ends, and starts again when there is some.
@@ -196,7 +198,7 @@ impl World {
         let down = self.draw.between(100 * MS, 2000 * MS);
         if self.nodes[at].is_up() && !self.nodes[at].is_paused {
             self.nodes[at].full_until = self.now + down;
-            return self.feed(at, Input::DiskFailed, Cargo::None);
+            return self.feed(at, Told::Input(Input::DiskFailed));
         }
         Ok(())
     }

@@ -5,10 +5,11 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use annals::protocol::request::Copies;
 use annals::protocol::{
     Electorate, Envelope, Member, Membership, Message, Outcome, Quorums, Role, State, Status, wire,
 };
-use annals::{Epoch, Lsn, LsnRange, ProducerId};
+use annals::{Epoch, Lsn, LsnRange, ProducerId, ReplicaId};
 
 use crate::ledger::Ledger;
 use crate::oracle::{Attempt, Oracle};
@@ -355,6 +356,41 @@ pub(crate) fn memory_is_bounded(status: &Status, effects: usize, window: u64) ->
     hold(status.role != Role::Primary || most <= window, 18, "memory stays bounded", || {
         format!("{most} bytes on their way to one backup, {window} allowed")
     })
+}
+
+/// 18: what is kept for messages that wait for the disk stays bounded.
+pub(crate) fn bytes_held_back_are_bounded(held: u64, most: u64) -> Check {
+    hold(held <= most, 18, "memory stays bounded", || format!("{held} bytes held back, {most} allowed"))
+}
+
+/// 1, for whoever is content with the primary's own disk: the record is synced there.
+pub(crate) fn a_local_answer_is_synced(ledger: &Ledger, copies: Copies, range: LsnRange) -> Check {
+    hold(copies == Copies::Local && range.last <= ledger.synced, 1, "answered is synced here", || {
+        format!("{range} for {copies:?} at {:?}, synced is {}", ledger.member, ledger.synced)
+    })
+}
+
+/// 9: whoever is named as a holder has the record synced; and whoever asked for more copies than a quorum is answered
+/// when there are as many, or by a primary whose reign has ended.
+pub(crate) fn holders_hold(
+    disks: &[&Ledger],
+    membership: Option<&Membership>,
+    (copies, holders): (Copies, &[ReplicaId]),
+    (lsn, chain): (Lsn, u64),
+) -> Check {
+    for id in holders {
+        let holds = |disk: &&Ledger| {
+            disk.member.id == *id && (disk.is_noted || disk.is_forgetful || disk.holds(lsn, chain))
+        };
+        hold(disks.iter().any(holds), 9, "a holder has it synced", || format!("{id:?} is named for {lsn}"))?;
+    }
+    let Some(membership) = membership else { return Ok(()) };
+    let is_served = match copies {
+        Copies::AtLeast(count) => holders.len() >= usize::from(count),
+        Copies::All => membership.electorate.voters.iter().all(|voter| holders.contains(&voter.member.id)),
+        _ => true,
+    };
+    hold(is_served, 9, "as many hold it as were asked for", || format!("{holders:?} for {copies:?} of {lsn}"))
 }
 
 /// 19, after S12: a primary whose disk stands still, while others' do not, does not lead for long.

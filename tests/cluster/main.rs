@@ -28,7 +28,6 @@ mod runs;
 #[path = "../support/seeds.rs"]
 mod seeds;
 mod storage;
-mod tamper;
 mod trace;
 mod trouble;
 mod world;

@@ -34,8 +34,9 @@ fn trouble(rule: Rule, draw: &mut Chance) -> Mix {
         Rule::ReadByQuorumRound | Rule::ResolveAsUnknown => &[Kind::Symmetric, Kind::OneWay, Kind::Pause],
         Rule::BindAcknowledgements => {
             mix.nodes = 5;
+            mix.run_ms = 6000;
             mix.every_ms = 150;
-            mix.weather = Weather { loss: 0, twice: 500, astray: 0, late_ms: 2000 };
+            mix.weather = Weather { loss: 0, twice: 800, astray: 0, late_ms: 2000 };
             &[Kind::Symmetric, Kind::Symmetric, Kind::Kill, Kind::Transfer, Kind::Transfer]
         }
         _ => &[Kind::Kill, Kind::Symmetric, Kind::Partial, Kind::OneWay, Kind::Pause, Kind::DiskStalls],
@@ -47,12 +48,8 @@ fn trouble(rule: Rule, draw: &mut Chance) -> Mix {
 
 /// Rules of which it takes many seeds, and how many it was when somebody looked last: tried first, because a debug build
 /// takes minutes for all of them.
-const LAST: [(Rule, u64); 4] = [
-    (Rule::BindAcknowledgements, 706),
-    (Rule::SnapshotAboveCommit, 101),
-    (Rule::ChangeJointly, 100),
-    (Rule::StalledDiskHandsOver, 64),
-];
+const LAST: [(Rule, u64); 3] =
+    [(Rule::BindAcknowledgements, 229), (Rule::SnapshotAboveCommit, 84), (Rule::ChangeJointly, 193)];
 
 /// After how many seeds, and by which promise, it is noticed that the rule does not hold.
 fn caught(rule: Rule, is_counted: bool) -> Option<(u64, String)> {

@@ -5,7 +5,7 @@
 use annals::protocol::{Envelope, Message, Position};
 use annals::{Epoch, LogIncarnation, Lsn};
 
-use crate::driver::Cargo;
+use crate::driver::Told;
 use crate::invariants::Check;
 use crate::seeds::Chance;
 use crate::world::World;
@@ -16,18 +16,20 @@ const FAR: Lsn = Lsn::new(u64::MAX - 1);
 impl World {
     /// The newest message arrives once more, with one field changed.
     pub(crate) fn mutated(&mut self) -> Check {
-        let Some(mut envelope) = self.newest_sent.clone() else { return Ok(()) };
+        let Some((mut envelope, payload)) = self.newest_sent.clone() else { return Ok(()) };
         let Some(at) = self.place(envelope.to.id).filter(|&at| !self.nodes[at].is_paused) else {
             return Ok(());
         };
-        let refused =
-            |world: &World| world.nodes[at].replica.as_ref().map(|replica| replica.refusals().total());
+        let refused = |world: &World| {
+            let driver = world.nodes[at].driver.as_ref();
+            driver.map(|driver| driver.refusals().total() + driver.counts().bad_payloads)
+        };
         let before = refused(self);
         if !mutate(&mut envelope, &mut self.draw) {
             return Ok(());
         }
         self.trace.note(self.now, || format!("to {} with one field changed", at + 1));
-        self.feed(at, annals::protocol::Input::Received(envelope), Cargo::None)?;
+        self.feed(at, Told::Message(envelope, payload))?;
         self.oracle.tally.mutated += u64::from(refused(self) > before);
         Ok(())
     }

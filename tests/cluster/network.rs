@@ -1,6 +1,6 @@
 //! The network between the replicas: what it does to a message, and when that arrives.
 
-use annals::protocol::Message;
+use annals::transport::Lane;
 
 use crate::seeds::Chance;
 
@@ -13,8 +13,8 @@ struct Link {
     is_cut: bool,
     /// How many times slower than usual.
     slow: u64,
-    /// When the newest message of either lane arrives: within a lane the order is kept.
-    arrived: [u64; 2],
+    /// When the newest message of each lane arrives: within a lane the order is kept.
+    arrived: [u64; 3],
     /// Grows when a connection is reset: what was on its way is lost.
     life: u64,
 }
@@ -63,12 +63,12 @@ impl Network {
     }
 
     /// When a message that leaves now arrives: never, once or twice.
-    pub(crate) fn send(&mut self, now: u64, (from, to): (usize, usize), message: &Message) -> Vec<Arrival> {
+    pub(crate) fn send(&mut self, now: u64, (from, to): (usize, usize), lane: Lane) -> Vec<Arrival> {
         if self.link(from, to).is_cut || self.draw.below(1000) < self.weather.loss {
             return vec![];
         }
         let copies = 1 + usize::from(self.draw.below(1000) < self.weather.twice);
-        let lane = usize::from(is_bulk(message));
+        let lane = lane as usize;
         (0..copies)
             .map(|copy| {
                 let delay = self.draw.between(self.delay.0, self.delay.1) * self.link(from, to).slow;
@@ -104,7 +104,7 @@ impl Network {
         for (from, to) in [(one, other), (other, one)] {
             let link = self.link(from, to);
             link.life += 1;
-            link.arrived = [0; 2];
+            link.arrived = [0; 3];
         }
     }
 
@@ -115,9 +115,4 @@ impl Network {
             (link.is_cut, link.slow) = (false, 1);
         }
     }
-}
-
-/// Whether bytes travel with it: bulk has its own stream, which control does not wait for.
-pub(crate) const fn is_bulk(message: &Message) -> bool {
-    matches!(message, Message::Append { .. } | Message::SnapshotChunk { .. } | Message::RepairGive { .. })
 }

@@ -1,11 +1,13 @@
-//! One replica as the world sees it: the core, its disk, its clock, and the process around them.
+//! One replica as the world sees it: its driver, its disk, its clock, and the process around them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use annals::protocol::{Config, Replica, Role, SnapshotId, Start};
+use annals::node::{Done, Driver, DriverOptions, Task};
+use annals::protocol::{Config, Role, SnapshotId, Start};
 use annals::{Epoch, LogIncarnation, Lsn};
 
 use crate::clock::Clock;
+use crate::invariants::{Check, Violation};
 use crate::ledger::{Ledger, Snapshot};
 use crate::seeds::Chance;
 use crate::storage::Storage;
@@ -45,13 +47,14 @@ impl Spindle {
 /// One replica with all that is around it.
 pub(crate) struct Node {
     pub(crate) config: Config,
+    pub(crate) options: DriverOptions,
     pub(crate) ledger: Ledger,
     /// The real store; `None` where the ledger stands for it.
     pub(crate) storage: Option<Storage>,
     pub(crate) clock: Clock,
     pub(crate) spindle: Spindle,
     /// The process, if it is up.
-    pub(crate) replica: Option<Replica>,
+    pub(crate) driver: Option<Driver>,
     /// Grows with each start: what was asked for in an earlier life is answered to nobody.
     pub(crate) life: u64,
     /// A process that is stopped hears of everything later.
@@ -91,11 +94,12 @@ impl Node {
         let is_spare = config.start == Start::Newcomer;
         Node {
             config,
+            options: DriverOptions::default(),
             ledger,
             storage: None,
             clock: Clock::new(draw.below(1 << 40), drift_ppm),
             spindle: Spindle::new(draw),
-            replica: None,
+            driver: None,
             life: 0,
             is_paused: false,
             held: vec![],
@@ -120,7 +124,7 @@ impl Node {
     /// The process is gone, with everything that it had only in memory.
     pub(crate) fn stop(&mut self) {
         self.life += 1;
-        self.replica = None;
+        self.driver = None;
         self.is_paused = false;
         self.held.clear();
         self.timer = u64::MAX;
@@ -142,16 +146,19 @@ impl Node {
         }
     }
 
-    pub(crate) fn keep_snapshots(&mut self, ids: Vec<SnapshotId>) {
+    pub(crate) fn keep_snapshots(&mut self, ids: Vec<SnapshotId>) -> Check {
         self.older.retain(|older| ids.contains(&older.id()));
-        if let Some(storage) = &mut self.storage {
-            storage.keep_snapshots(&ids);
-        }
-        self.keeps = ids;
+        self.keeps.clone_from(&ids);
+        self.perform(Task::KeepSnapshots(ids)).map(drop)
+    }
+
+    /// The real store does what it is asked; `None` where the ledger stands for it.
+    pub(crate) fn perform(&mut self, task: Task) -> Result<Option<Vec<Done>>, Violation> {
+        self.storage.as_mut().map(|storage| storage.perform(task)).transpose()
     }
 
     pub(crate) fn is_up(&self) -> bool {
-        self.replica.is_some()
+        self.driver.is_some()
     }
 
     pub(crate) fn is_primary(&self) -> bool {

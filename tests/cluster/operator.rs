@@ -1,9 +1,10 @@
 //! The operator: adds, promotes and removes replicas, hands the role over, and says who leads if nobody else may.
 
 use annals::ReplicaId;
-use annals::protocol::{Change, Input, Membership, Message, Quorums};
+use annals::node::{Driver, Input};
+use annals::protocol::{Change, Membership, Message, Quorums};
 
-use crate::driver::Cargo;
+use crate::driver::Told;
 use crate::invariants::{Check, broken};
 use crate::oracle::Ask;
 use crate::seeds::Chance;
@@ -64,7 +65,7 @@ impl World {
 
     fn promote_somebody(&mut self) {
         let at = self.draw.below(self.nodes.len() as u64) as usize;
-        let outcome = self.feed_if_awake(at, Input::Promote);
+        let outcome = self.feed_if_awake(at, Told::Input(Input::Promote));
         self.judge(outcome);
     }
 
@@ -139,12 +140,12 @@ impl World {
 
     /// A message that nobody of this cluster would have sent: it is refused, and changes nothing.
     pub(crate) fn garbage(&mut self, at: usize) -> Check {
-        let Some(genuine) = self.newest_sent.clone() else { return Ok(()) };
+        let Some((genuine, payload)) = self.newest_sent.clone() else { return Ok(()) };
         let me = self.nodes[at].ledger.member;
-        let Some(replica) = self.nodes[at].replica.as_ref().filter(|_| !self.nodes[at].is_paused) else {
+        let Some(driver) = self.nodes[at].driver.as_ref().filter(|_| !self.nodes[at].is_paused) else {
             return Ok(());
         };
-        let before = (replica.status(), replica.refusals().total());
+        let before = (driver.status(), refused(driver));
         let mut envelope = Envelope { to: me, ..genuine };
         spoil(&mut envelope, &mut self.draw);
         if envelope.cluster == CLUSTER && envelope.to == me && envelope.from.id != me.id {
@@ -155,16 +156,21 @@ impl World {
             }
         }
         let what = format!("{envelope:?}");
-        let overdue = replica.next_deadline().is_some_and(|due| due <= self.nodes[at].clock.local(self.now));
-        self.feed(at, Input::Received(envelope), Cargo::None)?;
-        let Some(replica) = self.nodes[at].replica.as_ref() else { return Ok(()) };
-        let after = (replica.status(), replica.refusals().total());
+        let overdue = driver.next_deadline().is_some_and(|due| due <= self.nodes[at].clock.local(self.now));
+        self.feed(at, Told::Message(envelope, payload))?;
+        let Some(driver) = self.nodes[at].driver.as_ref() else { return Ok(()) };
+        let after = (driver.status(), refused(driver));
         if !overdue && (after.0 != before.0 || after.1 != before.1 + 1) {
             let what = format!("{what}: {:?}, then {:?}", before, after);
             return broken(0, "foreign messages are refused, counted, and change nothing", what);
         }
         Ok(())
     }
+}
+
+/// Messages that were refused: by the core, or because their bytes are not what they say.
+fn refused(driver: &Driver) -> u64 {
+    driver.refusals().total() + driver.counts().bad_payloads
 }
 
 /// Makes a message one that must be refused.

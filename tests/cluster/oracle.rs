@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use annals::protocol::request::Copies;
 use annals::protocol::{Change, Member, Outcome};
 use annals::{Epoch, Lsn, LsnRange, ProducerId, ReplicaId};
 
@@ -32,6 +33,7 @@ pub(crate) enum Ask {
     Append {
         payloads: Vec<Payload>,
         producer: Option<(ProducerId, u64)>,
+        copies: Copies,
     },
     Register,
     /// With what was committed when it was asked.
@@ -67,6 +69,10 @@ pub(crate) struct Oracle {
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Tally {
     pub(crate) appended: u64,
+    /// Appends that were answered before their commit.
+    pub(crate) local: u64,
+    /// Appends that were answered once more than a quorum had them.
+    pub(crate) beyond: u64,
     pub(crate) unknown: u64,
     pub(crate) refused: u64,
     pub(crate) duplicates: u64,
@@ -91,9 +97,11 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// How often each has happened, by name.
-    pub(crate) const fn counts(&self) -> [(&'static str, u64); 16] {
+    pub(crate) const fn counts(&self) -> [(&'static str, u64); 18] {
         [
             ("appended", self.appended),
+            ("local", self.local),
+            ("beyond", self.beyond),
             ("unknown", self.unknown),
             ("refused", self.refused),
             ("duplicates", self.duplicates),
@@ -166,7 +174,7 @@ impl Oracle {
 
     /// A client is told what came of its attempt.
     pub(crate) fn resolved(&mut self, attempt: &Attempt, outcome: &Outcome) -> Check {
-        let Ask::Append { payloads, producer } = &attempt.ask else { return Ok(()) };
+        let Ask::Append { payloads, producer, .. } = &attempt.ask else { return Ok(()) };
         match outcome {
             Outcome::Committed { range, epoch } => {
                 self.tally.appended += 1;

@@ -1,54 +1,39 @@
-//! The process around a replica: what ends on its disk, what its clients are told, what it shows.
+//! The process around a driver: what ends on its disk, what its clients are told, what it shows.
 
-use annals::protocol::{Input, Outcome, Role, SnapshotId, SnapshotOffer};
+use annals::node::{Done, Input, Placed, Task};
+use annals::protocol::request::Copies;
+use annals::protocol::{Outcome, Role, SnapshotId, SnapshotOffer};
 use annals::{Epoch, LogIncarnation, Lsn, LsnRange};
 
-use crate::driver::{Cargo, Local, chunk_digest};
-use crate::invariants::{self, Check, broken};
-use crate::ledger::{Snapshot, Stage};
-use crate::node::Node;
+use crate::driver::{Local, Told};
+use crate::invariants::{self, Check, Violation, broken};
+use crate::ledger::{Ledger, Snapshot, Stage};
 use crate::oracle::Ask;
 use crate::record::{self, Frames};
-use crate::storage::Storage;
 use crate::world::{Event, MS, World};
 
 impl World {
     /// Something that was begun has ended.
     pub(crate) fn local(&mut self, at: usize, what: Local) -> Check {
         match what {
-            Local::MetaSynced { number } => self.meta_synced(at, number),
-            Local::LogSynced => self.log_synced(at),
-            Local::ReadLog { .. } | Local::ReadRange { .. } | Local::ReadSnapshot { .. } => {
-                self.has_read(at, &what)
+            Local::Task(Task::SaveMeta { .. }) if self.has_failed(at) => {
+                self.feed(at, Told::Input(Input::DiskFailed))
             }
-            Local::StageChunk { .. } => self.stage_chunk(at, &what),
-            Local::Install { snapshot, incarnation } => self.installed(at, snapshot, incarnation),
-            Local::Mend { range, frames, digest } => self.mend(at, range, &frames, digest),
+            Local::Task(task) => {
+                let done = match &task {
+                    Task::SaveMeta { .. } => self.save_meta(at, task)?,
+                    Task::StageChunk { .. } => self.stage_chunk(at, task)?,
+                    Task::Install { .. } => self.install(at, task)?,
+                    Task::Mend { .. } => self.mend(at, task)?,
+                    _ => self.read(at, task)?,
+                };
+                self.feed_all(at, done.into_iter().map(Told::Done))
+            }
+            Local::LogSynced => self.log_synced(at),
             Local::SnapshotTaken(snapshot) => self.snapshot_taken(at, *snapshot),
-            Local::Ask { token, input } => self.asked(at, token, *input),
-            Local::Tell(input) => self.feed(at, input, Cargo::None),
+            Local::Ask { token, told } => self.asked(at, token, told),
+            Local::Tell(told) => self.feed_all(at, told),
         }
-    }
-
-    fn mend(&mut self, at: usize, range: LsnRange, frames: &Frames, digest: u64) -> Check {
-        self.may_fail(at);
-        let node = &mut self.nodes[at];
-        if let Some(other) = &mut node.ledger.other
-            && !frames.is_empty()
-        {
-            other.put_back(frames);
-        }
-        let is_good = match &mut node.storage {
-            Some(storage) if !frames.is_empty() => storage.mend(frames, digest)?,
-            _ => !frames.is_empty() && record::digest(frames) == digest,
-        };
-        node.ledger.other = None;
-        if !is_good {
-            return self.feed(at, Input::MendRefused { range }, Cargo::None);
-        }
-        self.oracle.tally.mended += 1;
-        node.ledger.put_back(frames);
-        self.feed(at, Input::Mended { range }, Cargo::None)
     }
 
     /// Whether the operation that ends now has failed, and with it the log.
@@ -56,34 +41,37 @@ impl World {
         std::mem::take(&mut self.nodes[at].spindle.fails)
     }
 
-    fn meta_synced(&mut self, at: usize, number: u64) -> Check {
-        if self.has_failed(at) {
-            return self.feed(at, Input::DiskFailed, Cargo::None);
-        }
+    fn save_meta(&mut self, at: usize, task: Task) -> Result<Vec<Done>, Violation> {
+        let Task::SaveMeta { number, .. } = task else { return Ok(vec![]) };
         let node = &mut self.nodes[at];
-        let begun = node.ledger.unsynced_metas.iter().rev().find(|(begun, _)| *begun <= number);
-        if let (Some(storage), Some((_, meta))) = (&mut node.storage, begun) {
-            storage.save_meta(meta)?;
-        }
+        let done = node.perform(task)?;
         while let Some((_, meta)) = node.ledger.unsynced_metas.pop_front_if(|(begun, _)| *begun <= number) {
             node.ledger.meta = meta;
         }
-        self.feed(at, Input::MetaSaved { number }, Cargo::None)
+        Ok(done.unwrap_or_else(|| vec![Done::MetaSaved { number }]))
     }
 
     fn log_synced(&mut self, at: usize) -> Check {
         let node = &mut self.nodes[at];
         let Some((incarnation, lsn)) = node.flush.take() else { return Ok(()) };
         if self.has_failed(at) {
-            return self.feed(at, Input::DiskFailed, Cargo::None);
+            return self.feed(at, Told::Input(Input::DiskFailed));
         }
         let node = &mut self.nodes[at];
         let life = node.life;
         if incarnation == node.ledger.incarnation {
-            let synced = node.storage.as_mut().map(Storage::sync).transpose()?;
-            node.ledger.synced = synced.unwrap_or(node.ledger.synced.max(lsn));
-            let lsn = node.ledger.synced;
-            self.feed(at, Input::Durable { incarnation, lsn }, Cargo::None)?;
+            let done = match &mut node.storage {
+                Some(storage) => {
+                    let done = storage.sync()?;
+                    node.ledger.synced = storage.durable();
+                    done
+                }
+                None => {
+                    node.ledger.synced = node.ledger.synced.max(lsn);
+                    vec![Done::Durable { incarnation, lsn: node.ledger.synced }]
+                }
+            };
+            self.feed_all(at, done.into_iter().map(Told::Done))?;
         }
         let node = &self.nodes[at];
         let is_behind = node.ledger.synced < node.ledger.last().lsn || incarnation != node.ledger.incarnation;
@@ -93,77 +81,51 @@ impl World {
         Ok(())
     }
 
-    fn has_read(&mut self, at: usize, what: &Local) -> Check {
-        if let Local::ReadSnapshot { snapshot, .. } = what {
-            let is_kept = self.nodes[at].older.iter().any(|older| older.id() == *snapshot);
-            self.oracle.tally.kept += u64::from(is_kept);
+    fn mend(&mut self, at: usize, task: Task) -> Result<Vec<Done>, Violation> {
+        let Task::Mend { group, frames, .. } = &task else { return Ok(vec![]) };
+        let (range, frames) = (group.range, record::decode(frames).unwrap_or_default());
+        self.may_fail(at);
+        let node = &mut self.nodes[at];
+        if let Some(other) = &mut node.ledger.other {
+            other.put_back(&frames);
         }
-        if self.nodes[at].storage.is_some() {
-            return self.has_really_read(at, what);
+        let done = node.perform(task)?.unwrap_or_else(|| vec![Done::Mended { range }]);
+        node.ledger.other = None;
+        if done.contains(&Done::Mended { range }) {
+            self.oracle.tally.mended += 1;
+            node.ledger.put_back(&frames);
         }
-        let Node { ledger, older, .. } = &self.nodes[at];
-        let (input, cargo) = match *what {
-            Local::ReadLog { to, from, bytes_max } if from > ledger.begin.lsn => {
-                // What was truncated in between is nobody's any more.
-                let Some(frames) = ledger.read(from, ledger.last().lsn, bytes_max) else { return Ok(()) };
-                (Input::LogRead { to, group: record::group_of(&frames) }, Cargo::Frames(frames))
-            }
-            Local::ReadRange { to, range, bytes_max } if range.first > ledger.begin.lsn => {
-                let Some(frames) = ledger.read(range.first, range.last, bytes_max) else { return Ok(()) };
-                let digest = record::digest(&frames);
-                (Input::RangeRead { to, group: record::group_of(&frames), digest }, Cargo::Frames(frames))
-            }
-            Local::ReadLog { to, .. } | Local::ReadRange { to, .. } => (Input::LogGone { to }, Cargo::None),
-            Local::ReadSnapshot { to, snapshot, offset, bytes_max } => {
-                let kept = ledger.snapshot_of(older, snapshot);
-                let left = kept.and_then(|kept| Some((kept.chain, kept.bytes?.checked_sub(offset)?)));
-                match left {
-                    None => (Input::SnapshotGone { to }, Cargo::None),
-                    Some((chain, left)) => {
-                        let bytes = left.min(u64::from(bytes_max)) as u32;
-                        let digest = chunk_digest(chain, offset, bytes);
-                        let input = Input::SnapshotRead { to, snapshot, offset, bytes, digest };
-                        (input, Cargo::Chunk { chain })
-                    }
-                }
-            }
-            _ => return Ok(()),
-        };
-        self.feed(at, input, cargo)
+        Ok(done)
     }
 
-    fn has_really_read(&mut self, at: usize, what: &Local) -> Check {
-        let Node { ledger, older, storage: Some(storage), .. } = &mut self.nodes[at] else { return Ok(()) };
-        let (input, cargo) = match *what {
-            Local::ReadLog { to, from, bytes_max } if from > ledger.begin.lsn => {
-                let Some(range) = LsnRange::new(from, ledger.last().lsn) else { return Ok(()) };
-                let Some((group, frames)) = storage.read(ledger, range, bytes_max)? else { return Ok(()) };
-                (Input::LogRead { to, group }, Cargo::Frames(frames))
-            }
-            Local::ReadRange { to, range, bytes_max } if range.first > ledger.begin.lsn => {
-                let Some((group, frames)) = storage.read(ledger, range, bytes_max)? else { return Ok(()) };
-                let digest = record::digest(&frames);
-                (Input::RangeRead { to, group, digest }, Cargo::Frames(frames))
-            }
-            Local::ReadLog { to, .. } | Local::ReadRange { to, .. } => (Input::LogGone { to }, Cargo::None),
-            Local::ReadSnapshot { to, snapshot, offset, bytes_max } => {
-                match storage.read_snapshot(snapshot, offset, bytes_max)? {
-                    None => (Input::SnapshotGone { to }, Cargo::None),
-                    Some((part, digest)) => {
-                        let kept = ledger.snapshot_of(older, snapshot);
-                        let chain = kept.map(|kept| kept.chain).unwrap_or_default();
-                        if part != record::application(chain, offset, part.len() as u64) {
-                            return broken(3, "a snapshot is read as it was taken", format!("{snapshot:?}"));
-                        }
-                        let bytes = part.len() as u32;
-                        let input = Input::SnapshotRead { to, snapshot, offset, bytes, digest };
-                        (input, Cargo::Chunk { chain })
+    /// What is read has to be what the ledger says, byte for byte.
+    fn read(&mut self, at: usize, task: Task) -> Result<Vec<Done>, Violation> {
+        let node = &mut self.nodes[at];
+        let done = match &mut node.storage {
+            Some(storage) => storage.perform(task)?,
+            None => node.ledger.answer(&task, &node.older),
+        };
+        for done in &done {
+            match done {
+                Done::LogRead { group, frames, .. } | Done::RangeRead { group, frames, .. } => {
+                    let truth = node.ledger.frames_of(group.range);
+                    if record::encode_all(&truth) != *frames {
+                        let what = format!("{group:?} is not {truth:?}");
+                        broken(3, "no record is read with other bytes", what)?;
                     }
                 }
+                Done::SnapshotRead { snapshot, offset, bytes, .. } => {
+                    let kept = node.ledger.snapshot_of(&node.older, *snapshot);
+                    self.oracle.tally.kept += u64::from(*snapshot != node.ledger.snapshot.id());
+                    let chain = kept.map_or(0, |kept| kept.chain);
+                    if record::application(chain, *offset, bytes.len() as u64) != *bytes {
+                        broken(3, "a snapshot is read as it was taken", format!("{snapshot:?}"))?;
+                    }
+                }
+                _ => {}
             }
-            _ => return Ok(()),
-        };
-        self.feed(at, input, cargo)
+        }
+        Ok(done)
     }
 
     pub(crate) fn truncate(&mut self, at: usize, after: Lsn, incarnation: LogIncarnation) -> Check {
@@ -186,52 +148,58 @@ impl World {
         node.ledger.truncate(after);
         node.ledger.may_be_cut_in_part();
         node.ledger.incarnation = incarnation;
-        if let Some(storage) = &mut node.storage {
-            node.ledger.synced = storage.truncate(after)?;
+        let done = node.perform(Task::Truncate { after, incarnation })?;
+        if let Some(storage) = &node.storage {
+            node.ledger.synced = storage.durable();
         }
         node.ledger.other = None;
-        self.flush(at);
+        match done {
+            Some(done) => {
+                let told = done.into_iter().map(Told::Done).collect();
+                self.when_disk_is_done(at, Local::Tell(told));
+            }
+            None => self.flush(at),
+        }
         Ok(())
     }
 
     pub(crate) fn stage(&mut self, at: usize, offer: SnapshotOffer) -> Check {
         self.may_fail(at);
         let node = &mut self.nodes[at];
-        node.ledger.stage = Some(Stage { offer, bytes: 0, chain: 0 });
-        if let (Some(storage), Some(stage)) = (&mut node.storage, &node.ledger.stage) {
-            storage.stage(&stage.offer)?;
-        }
+        node.ledger.stage = Some(Stage { offer: offer.clone(), bytes: 0, chain: 0 });
+        node.perform(Task::Stage(Box::new(offer)))?;
         node.ledger.other = None;
         Ok(())
     }
 
-    fn stage_chunk(&mut self, at: usize, what: &Local) -> Check {
-        let Local::StageChunk { snapshot, offset, bytes, digest, chain } = *what else { return Ok(()) };
+    fn stage_chunk(&mut self, at: usize, task: Task) -> Result<Vec<Done>, Violation> {
+        let Task::StageChunk { snapshot, offset, bytes, .. } = &task else { return Ok(vec![]) };
+        let (snapshot, offset, size) = (*snapshot, *offset, bytes.len() as u64);
+        // A chunk of anything else is none of this snapshot, whatever it is.
+        let chain = self.oracle.agreed(snapshot.0.lsn).map_or(0, |agreed| agreed.chain);
+        let is_it = record::application(chain, offset, size) == *bytes;
         self.may_fail(at);
         let node = &mut self.nodes[at];
         let stage = node.ledger.stage.as_mut();
         let stage = stage.filter(|stage| stage.offer.id() == snapshot && stage.bytes == offset);
-        let stage = stage.filter(|_| chunk_digest(chain, offset, bytes) == digest);
-        let expected = stage.map(|stage| {
-            stage.bytes += u64::from(bytes);
-            stage.chain = chain;
-            stage.bytes
-        });
-        if let Some(storage) = &mut node.storage {
-            let part = record::application(chain, offset, u64::from(bytes));
-            let staged = storage.stage_chunk((snapshot, offset), &part, digest)?;
-            if staged != expected {
-                return broken(3, "a chunk is staged if it checks", format!("{staged:?}, not {expected:?}"));
+        let expected = match stage {
+            None => Done::ChunkRefused { snapshot },
+            Some(stage) => {
+                stage.bytes += size;
+                stage.chain = if is_it { chain } else { 0 };
+                Done::ChunkStaged { snapshot, bytes: stage.bytes }
             }
-        }
+        };
+        let done = node.perform(task)?;
         node.ledger.other = None;
-        match expected {
-            None => self.feed(at, Input::ChunkRefused { snapshot }, Cargo::None),
-            Some(bytes) => self.feed(at, Input::ChunkStaged { snapshot, bytes }, Cargo::None),
+        if let Some(done) = done.filter(|done| *done != [expected.clone()]) {
+            broken(3, "a chunk is staged if it checks", format!("{done:?}, not {expected:?}"))?;
         }
+        Ok(vec![expected])
     }
 
-    pub(crate) fn install(&mut self, at: usize, snapshot: SnapshotId, incarnation: LogIncarnation) -> Check {
+    /// Whether a snapshot may take the place of the log.
+    pub(crate) fn may_install(&self, at: usize, snapshot: SnapshotId) -> Check {
         let node = &self.nodes[at];
         let stage = node.ledger.stage.as_ref();
         let stage = stage.filter(|stage| stage.offer.id() == snapshot && stage.bytes == stage.offer.bytes);
@@ -248,26 +216,23 @@ impl World {
             let what = format!("{snapshot:?}, committed is {}", node.commit);
             return broken(11, "no snapshot below known commit is installed", what);
         }
-        invariants::nothing_committed_is_truncated(&self.oracle, &node.ledger, lsn)?;
-        self.when_disk_is_done(at, Local::Install { snapshot, incarnation });
-        Ok(())
+        invariants::nothing_committed_is_truncated(&self.oracle, &node.ledger, lsn)
     }
 
-    fn installed(&mut self, at: usize, snapshot: SnapshotId, incarnation: LogIncarnation) -> Check {
+    fn install(&mut self, at: usize, task: Task) -> Result<Vec<Done>, Violation> {
+        let Task::Install { snapshot, incarnation } = task else { return Ok(vec![]) };
         let ledger = &self.nodes[at].ledger;
         if ledger.stage.as_ref().is_none_or(|stage| stage.offer.id() != snapshot) {
-            return broken(0, "nothing is staged while a snapshot is installed", format!("{snapshot:?}"));
+            broken(0, "nothing is staged while a snapshot is installed", format!("{snapshot:?}"))?;
         }
         self.oracle.tally.installs += 1;
         self.may_fail(at);
         let node = &mut self.nodes[at];
         node.ledger.install();
         node.ledger.incarnation = incarnation;
-        if let Some(storage) = &mut node.storage {
-            storage.install(snapshot)?;
-        }
+        let done = node.perform(task)?;
         node.ledger.other = None;
-        self.feed(at, Input::Installed { snapshot, incarnation }, Cargo::None)
+        Ok(done.unwrap_or_else(|| vec![Done::Installed { snapshot, incarnation }]))
     }
 
     /// What was lost is back: the replica is recovered anew from its disk.
@@ -305,8 +270,8 @@ impl World {
     /// The process takes a snapshot of what is committed, and trims what it covers.
     pub(crate) fn take_snapshot(&mut self, at: usize) {
         let node = &mut self.nodes[at];
-        let Some(replica) = node.replica.as_ref().filter(|_| !node.takes_snapshot) else { return };
-        let Some(base) = replica.base() else { return };
+        let Some(driver) = node.driver.as_ref().filter(|_| !node.takes_snapshot) else { return };
+        let Some(base) = driver.base() else { return };
         let lsn = base.position.lsn;
         let is_newer = lsn > node.ledger.snapshot.base.position.lsn;
         let Some(chain) = node.ledger.chain(lsn).filter(|_| is_newer && !node.ledger.is_noted) else {
@@ -320,7 +285,7 @@ impl World {
     fn snapshot_taken(&mut self, at: usize, snapshot: Snapshot) -> Check {
         let node = &mut self.nodes[at];
         node.takes_snapshot = false;
-        let base = snapshot.base.clone();
+        let base = Box::new(snapshot.base.clone());
         let is_there = node.ledger.chain(base.position.lsn) == Some(snapshot.chain);
         let is_newer = base.position.lsn > node.ledger.snapshot.base.position.lsn;
         if !is_there || !is_newer || base.position.lsn > node.ledger.synced {
@@ -330,12 +295,15 @@ impl World {
         self.may_fail(at);
         let node = &mut self.nodes[at];
         node.ledger.commit = node.ledger.commit.max(base.position.lsn);
+        let application = record::application(snapshot.chain, 0, bytes).into();
         node.replace_snapshot(snapshot);
-        if let Some(storage) = &mut node.storage {
-            storage.take_snapshot(&node.ledger.snapshot)?;
+        let done = node.perform(Task::TakeSnapshot { base: base.clone(), application })?;
+        if let Some(storage) = &node.storage {
+            node.ledger.synced = storage.durable();
         }
         node.ledger.other = None;
-        self.feed(at, Input::SnapshotTaken { base, bytes }, Cargo::None)?;
+        let done = done.unwrap_or_else(|| vec![Done::SnapshotTaken { base, bytes }]);
+        self.feed_all(at, done.into_iter().map(Told::Done))?;
         if self.draw.below(3) == 0 { Ok(()) } else { self.trim(at, false) }
     }
 
@@ -357,22 +325,21 @@ impl World {
         self.may_fail(at);
         let node = &mut self.nodes[at];
         node.ledger.trim(through);
-        if let Some(storage) = &mut node.storage {
-            storage.trim(through)?;
-        }
+        let done = node.perform(Task::Trim { through })?;
         node.ledger.other = None;
-        self.feed(at, Input::Trimmed { through }, Cargo::None)
+        let done = done.unwrap_or_else(|| vec![Done::Trimmed { through }]);
+        self.feed_all(at, done.into_iter().map(Told::Done))
     }
 
     /// A client's question has arrived at the process.
-    fn asked(&mut self, at: usize, token: u64, input: Input) -> Check {
+    fn asked(&mut self, at: usize, token: u64, told: Told) -> Check {
         let floor = self.oracle.commit();
         let Some(attempt) = self.oracle.attempts.get_mut(&token) else { return Ok(()) };
         if let Ask::Read { floor: asked } = &mut attempt.ask {
             *asked = floor;
         }
         self.nodes[at].tokens.insert(token);
-        self.feed(at, input, Cargo::Token(token))
+        self.feed(at, told)
     }
 
     pub(crate) fn committed(&mut self, at: usize, lsn: Lsn) -> Check {
@@ -403,6 +370,49 @@ impl World {
         if self.draw.below(8) == 0 {
             node.ledger.commit = node.ledger.commit.max(lsn.min(node.ledger.synced));
         }
+        Ok(())
+    }
+
+    /// An append is answered: by what is on one disk if that is what was asked, and by a commit otherwise.
+    pub(crate) fn appended(&mut self, at: usize, token: u64, placed: &Placed) -> Check {
+        let attempt = self.oracle.attempts.get(&token).filter(|_| self.nodes[at].tokens.contains(&token));
+        let Some(attempt) = attempt else {
+            return broken(14, "a token is answered once", format!("{token} with {placed:?}"));
+        };
+        let Ask::Append { copies, .. } = attempt.ask else {
+            return broken(0, "an append is answered as one", format!("{attempt:?}"));
+        };
+        if let (false, Some(range)) = (placed.is_committed, placed.range) {
+            invariants::a_local_answer_is_synced(&self.nodes[at].ledger, copies, range)?;
+            self.nodes[at].tokens.remove(&token);
+            let client = self.oracle.attempts.remove(&token).expect("looked at above").client;
+            self.oracle.tally.local += 1;
+            self.after(MS, Event::Answer { client, token, outcome: None });
+            return Ok(());
+        }
+        if let Some(range) = placed.range {
+            if range.last > self.oracle.commit() {
+                self.committed(at, range.last)?;
+            }
+            self.holders_hold(at, copies, range.last, placed)?;
+        }
+        let outcome = match placed.range {
+            Some(range) if !placed.is_duplicate => Outcome::Committed { range, epoch: placed.epoch },
+            range => Outcome::Duplicate { range },
+        };
+        self.resolve(at, token, outcome)
+    }
+
+    fn holders_hold(&mut self, at: usize, copies: Copies, lsn: Lsn, placed: &Placed) -> Check {
+        let node = &self.nodes[at];
+        // Whose reign has ended answers by what it knew.
+        let leads = node.driver.as_ref().is_some_and(|driver| driver.role() == Role::Primary);
+        let Some(agreed) = self.oracle.agreed(lsn) else { return Ok(()) };
+        let disks: Vec<_> = self.nodes.iter().map(|node| &node.ledger).chain(&self.retired).collect();
+        let membership = node.ledger.membership().filter(|membership| leads && !membership.is_joint());
+        let asked = (copies, &*placed.holders);
+        invariants::holders_hold(&disks, membership.map(|found| &**found), asked, (lsn, agreed.chain))?;
+        self.oracle.tally.beyond += u64::from(matches!(copies, Copies::All | Copies::AtLeast(_)));
         Ok(())
     }
 
@@ -465,5 +475,47 @@ impl World {
         }
         invariants::one_primary_for_each_epoch(&mut self.oracle, ledger.member, epoch)?;
         invariants::new_primary_has_all_that_is_committed(&self.oracle, ledger, epoch)
+    }
+}
+
+impl Ledger {
+    /// What comes of a read.
+    fn answer(&self, task: &Task, older: &[Snapshot]) -> Vec<Done> {
+        let read = |from: Lsn, through, bytes_max| {
+            let frames = self.read(from, through, bytes_max)?;
+            Some((record::group_of(&frames), record::encode_all(&frames)))
+        };
+        let done = match *task {
+            Task::ReadLog { to, from, .. } if from <= self.begin.lsn => Some(Done::LogGone { to }),
+            Task::ReadRange { to, range, .. } if range.first <= self.begin.lsn => Some(Done::LogGone { to }),
+            // What was truncated in between is nobody's any more.
+            Task::ReadLog { to, from, bytes_max } => read(from, self.last().lsn, bytes_max)
+                .map(|(group, frames)| Done::LogRead { to, group, frames }),
+            Task::ReadRange { to, range, bytes_max } => {
+                read(range.first, range.last, bytes_max).map(|(group, frames)| {
+                    let digest = annals::node::digest(&frames);
+                    Done::RangeRead { to, group, digest, frames }
+                })
+            }
+            Task::ReadSnapshot { to, snapshot, offset, bytes_max } => {
+                let kept = self.snapshot_of(older, snapshot);
+                let part = kept.and_then(|kept| {
+                    let left = kept.bytes?.checked_sub(offset)?;
+                    Some(record::application(kept.chain, offset, left.min(u64::from(bytes_max))))
+                });
+                Some(part.map_or(Done::SnapshotGone { to }, |part| {
+                    let digest = annals::node::digest(&part);
+                    Done::SnapshotRead { to, snapshot, offset, digest, bytes: part.into() }
+                }))
+            }
+            _ => None,
+        };
+        done.into_iter().collect()
+    }
+
+    /// The frames of these records.
+    fn frames_of(&self, range: LsnRange) -> Frames {
+        let ranges = self.frames(range.first, range.last).into_iter();
+        ranges.filter_map(|range| self.slot(range.first)).map(|slot| slot.frame.clone()).collect()
     }
 }

@@ -2,14 +2,22 @@
 
 use std::rc::Rc;
 
-use annals::protocol::{Content, Group, Span};
+use annals::format::{self, FrameKind};
+use annals::protocol::{Content, Group, Span, wire};
 use annals::{Epoch, Lsn, LsnRange, ProducerId};
+use bytes::Bytes;
 
 /// The number that a client gives a record; its bytes follow from it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Payload(pub(crate) u64);
 
 impl Payload {
+    /// The payload whose bytes these are.
+    fn of(bytes: &[u8]) -> Option<Payload> {
+        let payload = Payload(u64::from_le_bytes(*bytes.first_chunk()?));
+        (payload.bytes() == bytes).then_some(payload)
+    }
+
     /// The bytes: the number, then as many more as it says itself.
     pub(crate) fn bytes(self) -> Vec<u8> {
         let fill = (mix(self.0, 7) % 90) as usize;
@@ -91,14 +99,6 @@ pub(crate) fn group_of(frames: &[Rc<Frame>]) -> Group {
     Group { epoch: first.epoch, range: LsnRange { first: first.first, last }, bytes, content }
 }
 
-/// The frames among these that make up the range exactly.
-pub(crate) fn slice(frames: &[Rc<Frame>], range: LsnRange) -> Option<Frames> {
-    let inside = |frame: &&Rc<Frame>| frame.first >= range.first && frame.range().last <= range.last;
-    let slice: Frames = frames.iter().filter(inside).cloned().collect();
-    let records: u64 = slice.iter().map(|frame| frame.records()).sum();
-    (records == range.records()).then_some(slice)
-}
-
 /// The bytes of a frame as they are stored and sent.
 pub(crate) fn encode(frame: &Rc<Frame>) -> Vec<u8> {
     let payloads: Vec<Vec<u8>> = match &frame.body {
@@ -108,20 +108,47 @@ pub(crate) fn encode(frame: &Rc<Frame>) -> Vec<u8> {
     annals::node::frame_group(&group_of(std::slice::from_ref(frame)), &payloads)
 }
 
-/// A digest over frames.
-pub(crate) fn digest(frames: &[Rc<Frame>]) -> u64 {
-    let bytes: Vec<u8> = frames.iter().flat_map(encode).collect();
-    annals::node::digest(&bytes)
+/// The bytes of frames as they are stored and sent.
+pub(crate) fn encode_all(frames: &[Rc<Frame>]) -> Bytes {
+    frames.iter().flat_map(encode).collect::<Vec<u8>>().into()
+}
+
+/// The frames that these bytes are; `None` if they are none of this simulation.
+pub(crate) fn decode(bytes: &[u8]) -> Option<Frames> {
+    let mut frames = Frames::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let stored = format::Frame::parse(rest).ok()?;
+        stored.check().ok()?;
+        frames.push(Rc::new(of_stored(&stored)?));
+        rest = &rest[stored.stored().len()..];
+    }
+    Some(frames)
+}
+
+fn of_stored(stored: &format::Frame<'_>) -> Option<Frame> {
+    let header = stored.header();
+    let (body, bytes) = match header.kind {
+        FrameKind::EpochStart => (Body::Control(Content::EpochStart), 0),
+        FrameKind::Control => {
+            let payload = stored.payload();
+            (Body::Control(wire::decode_control(payload).ok()?), payload.len() as u64)
+        }
+        FrameKind::Gap => return None,
+        _ => {
+            let lsns = header.lsn.get()..=header.last_lsn().get();
+            let payloads =
+                lsns.map(|lsn| Payload::of(stored.record(Lsn::new(lsn))?)).collect::<Option<_>>()?;
+            let producer = stored.origin().map(|origin| (origin.producer, origin.sequence));
+            (Body::Records { payloads, producer }, header.frame_bytes())
+        }
+    };
+    Some(Frame { epoch: header.epoch, first: header.lsn, body, bytes })
 }
 
 /// A part of the application's state, which follows from the chain over all that it covers.
 pub(crate) fn application(chain: u64, offset: u64, bytes: u64) -> Vec<u8> {
     (offset..offset + bytes).map(|at| (mix(chain, at / 8) >> (at % 8 * 8)) as u8).collect()
-}
-
-/// Size of the frame that holds these records.
-pub(crate) fn frame_bytes(payloads: &[Payload], has_producer: bool) -> u64 {
-    annals::node::frames_bytes(has_producer, payloads.iter().map(|payload| payload.bytes().len()))
 }
 
 /// Two numbers in one.

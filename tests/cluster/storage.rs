@@ -7,18 +7,19 @@ use annals::Lsn;
 use annals::LsnRange;
 use annals::disk::Disk;
 use annals::disk::sim::{CrashPolicy, SimDisk};
-use annals::node::{ReplicaStore, StoreOptions};
-use annals::protocol::{Base, Group, Health, Member, Meta, SnapshotId, SnapshotOffer, State};
+use annals::node::{Done, ReplicaStore, Scribe, StoreOptions, Task};
+use annals::protocol::{Base, Health, Member, Meta, State};
 
 use crate::invariants::{Check, Violation, broken};
-use crate::ledger::{Ledger, Snapshot};
-use crate::record::{Frame, Frames, application, encode, group_of, mix};
+use crate::ledger::Ledger;
+use crate::record::{Frame, encode, mix};
 use crate::trouble::{Plan, Step, failed};
 
 /// A disk, and the store on it while the process is up.
 pub(crate) struct Storage {
     disk: SimDisk,
     store: Option<ReplicaStore>,
+    scribe: Scribe,
     /// What is to strike a step.
     plan: Option<Plan>,
     /// Something has been let loose on the disk, and need not have struck yet.
@@ -27,13 +28,21 @@ pub(crate) struct Storage {
     pub(crate) has_failed: bool,
 }
 
-const OPTIONS: StoreOptions = StoreOptions { segment_bytes: 32 << 10 };
+const OPTIONS: StoreOptions =
+    StoreOptions { segment_bytes: 32 << 10, cache_bytes: 64 << 10, write_method: None };
 
-type Done<T> = Result<T, Violation>;
+type Tried<T> = Result<T, Violation>;
 
 impl Storage {
     fn of(disk: SimDisk) -> Storage {
-        Storage { disk, store: None, plan: None, is_armed: false, has_failed: false }
+        Storage {
+            disk,
+            store: None,
+            scribe: Scribe::default(),
+            plan: None,
+            is_armed: false,
+            has_failed: false,
+        }
     }
 
     pub(crate) fn create(seed: u64, member: Member, base: &Base) -> Storage {
@@ -73,7 +82,7 @@ impl Storage {
     }
 
     /// A store fails only with its disk.
-    fn ended<T>(&mut self, step: Step, result: annals::Result<T>) -> Done<T> {
+    fn ended<T>(&mut self, step: Step, result: annals::Result<T>) -> Tried<T> {
         result.map_err(|error| {
             let what = format!("{step:?}: {error:?}");
             if self.is_armed {
@@ -84,13 +93,13 @@ impl Storage {
         })
     }
 
-    fn step<T>(&mut self, step: Step, work: impl FnOnce(&mut ReplicaStore) -> annals::Result<T>) -> Done<T> {
+    fn step<T>(&mut self, step: Step, work: impl FnOnce(&mut ReplicaStore) -> annals::Result<T>) -> Tried<T> {
         self.begin(step);
         let result = work(self.store.as_mut().expect("the process is up"));
         self.ended(step, result)
     }
 
-    pub(crate) fn open(&mut self) -> Done<State> {
+    pub(crate) fn open(&mut self) -> Tried<State> {
         self.begin(Step::Open);
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let result = ReplicaStore::open(&disk, OPTIONS);
@@ -123,7 +132,7 @@ impl Storage {
     }
 
     /// The digest over the frames of all these records, which have to be there.
-    pub(crate) fn digest_of(&self, range: LsnRange) -> Done<Option<u64>> {
+    pub(crate) fn digest_of(&self, range: LsnRange) -> Tried<Option<u64>> {
         let digest = self.store.as_ref().map(|store| store.digest_of(range)).transpose();
         digest.map_err(|error| Violation {
             number: 16,
@@ -132,123 +141,76 @@ impl Storage {
         })
     }
 
-    /// Writes frames, and says up to where the log is synced now.
-    pub(crate) fn write(&mut self, frames: &[Rc<Frame>]) -> Done<Lsn> {
-        let bytes: Vec<u8> = frames.iter().flat_map(encode).collect();
-        self.step(Step::Write, |store| {
-            store.write(&group_of(frames), &bytes)?;
-            Ok(store.durable())
-        })
+    /// The disk does what the driver wants of it, and says what has come of it.
+    pub(crate) fn perform(&mut self, task: Task) -> Tried<Vec<Done>> {
+        let step = match task {
+            Task::Write { .. } => Step::Write,
+            Task::SaveMeta { .. } => Step::Meta,
+            Task::Truncate { .. } => Step::Truncate,
+            Task::ReadLog { .. } | Task::ReadRange { .. } => Step::Read,
+            Task::ReadSnapshot { .. } | Task::TakeSnapshot { .. } | Task::KeepSnapshots(_) => Step::Snapshot,
+            Task::Stage(_) | Task::StageChunk { .. } => Step::Stage,
+            Task::Install { .. } => Step::Install,
+            Task::Mend { .. } => Step::Mend,
+            Task::Trim { .. } => Step::Trim,
+        };
+        self.begin(step);
+        let mut done = vec![];
+        let store = self.store.as_mut().expect("the process is up");
+        let result = self.scribe.take(store, task, &mut done);
+        self.ended(step, result)?;
+        Ok(done)
     }
 
-    pub(crate) fn sync(&mut self) -> Done<Lsn> {
-        self.step(Step::Sync, ReplicaStore::sync)
+    /// What was written is synced; then what the log will need before long is prepared.
+    pub(crate) fn sync(&mut self) -> Tried<Vec<Done>> {
+        self.begin(Step::Sync);
+        let mut done = vec![];
+        let store = self.store.as_mut().expect("the process is up");
+        let synced = self.scribe.sync(store, &mut done);
+        let prepared = synced.and_then(|()| match store.prepare() {
+            Some(preparation) => store.prepared(preparation.run()),
+            None => Ok(()),
+        });
+        self.ended(Step::Sync, prepared)?;
+        Ok(done)
+    }
+
+    /// The newest record that is synced.
+    pub(crate) fn durable(&self) -> Lsn {
+        self.store.as_ref().map_or(Lsn::ZERO, ReplicaStore::durable)
     }
 
     pub(crate) fn save_meta(&mut self, meta: &Meta) -> Check {
         self.step(Step::Meta, |store| store.save_meta(meta))
     }
 
-    pub(crate) fn vouch(&mut self) -> Done<Lsn> {
+    pub(crate) fn vouch(&mut self) -> Tried<Lsn> {
         self.step(Step::Meta, |store| {
             store.vouch()?;
             Ok(store.vouched())
         })
     }
 
-    pub(crate) fn truncate(&mut self, after: Lsn) -> Done<Lsn> {
-        self.step(Step::Truncate, |store| {
-            store.truncate(after)?;
-            Ok(store.durable())
-        })
-    }
-
-    pub(crate) fn trim(&mut self, through: Lsn) -> Check {
-        self.step(Step::Trim, |store| store.trim(through))
-    }
-
-    pub(crate) fn take_snapshot(&mut self, snapshot: &Snapshot) -> Check {
-        let bytes = snapshot.bytes.expect("it is taken");
-        let application = application(snapshot.chain, 0, bytes);
-        self.step(Step::Snapshot, |store| store.take_snapshot(&snapshot.base, &application))
-    }
-
-    pub(crate) fn keep_snapshots(&mut self, ids: &[SnapshotId]) {
-        if let Some(store) = &mut self.store {
-            store.keep_snapshots(ids);
-        }
-    }
-
-    pub(crate) fn stage(&mut self, offer: &SnapshotOffer) -> Check {
-        self.step(Step::Stage, |store| store.stage(offer))
-    }
-
-    pub(crate) fn stage_chunk(
-        &mut self,
-        at: (SnapshotId, u64),
-        bytes: &[u8],
-        digest: u64,
-    ) -> Done<Option<u64>> {
-        self.step(Step::Stage, |store| store.stage_chunk(at, bytes, digest))
-    }
-
-    pub(crate) fn install(&mut self, snapshot: SnapshotId) -> Check {
-        self.step(Step::Install, |store| store.install(snapshot))
-    }
-
-    pub(crate) fn mend(&mut self, frames: &[Rc<Frame>], digest: u64) -> Done<bool> {
-        let bytes: Vec<u8> = frames.iter().flat_map(encode).collect();
-        self.step(Step::Mend, |store| store.mend(&group_of(frames), &bytes, digest))
-    }
-
     pub(crate) fn recovered(&mut self) -> Check {
         self.step(Step::Note, ReplicaStore::recovered)
     }
 
-    /// A group, which has to be what the ledger says, byte for byte. `None` if it cannot be read.
-    pub(crate) fn read(
-        &mut self,
-        ledger: &Ledger,
-        range: LsnRange,
-        bytes_max: u64,
-    ) -> Done<Option<(Group, Frames)>> {
-        self.begin(Step::Read);
-        let store = self.store.as_ref().expect("the process is up");
-        let read = match store.read_range(range, bytes_max) {
-            Err(error @ annals::Error::Io { .. }) if self.is_armed => self.ended(Step::Read, Err(error))?,
-            read => read.ok().flatten(),
-        };
-        let Some((group, bytes)) = read else { return Ok(None) };
-        let mut frames = Frames::new();
-        for range in ledger.frames(group.range.first, group.range.last) {
-            frames.push(ledger.slot(range.first).expect("between its ends").frame.clone());
-        }
-        let truth: Vec<u8> = frames.iter().flat_map(encode).collect();
-        if truth != bytes {
-            broken(3, "no record is read with other bytes", format!("{group:?} is not {frames:?}"))?;
-        }
-        Ok(Some((group, frames)))
-    }
-
-    /// A part of the snapshot, with its digest.
-    pub(crate) fn read_snapshot(
-        &mut self,
-        id: SnapshotId,
-        offset: u64,
-        max: u32,
-    ) -> Done<Option<(Vec<u8>, u64)>> {
-        self.step(Step::Snapshot, |store| store.read_snapshot(id, offset, max))
-    }
-
-    /// The process ends, in the middle of saving a meta if there is one; with it the power, or not.
+    /// The process ends, in the middle of a flush or of saving a meta if there is one; with it the power, or not.
     pub(crate) fn crash(&mut self, meta: Option<&Meta>, fate: u64) {
-        if let (Some(meta), Some(store)) = (meta, &mut self.store) {
+        if let Some(store) = self.store.as_mut().filter(|store| store.last() > store.durable()) {
+            self.disk.crash_after(fate / 4 % 3);
+            let _ = store.sync();
+        }
+        if let (Some(meta), Some(store), false) = (meta, &mut self.store, self.disk.is_off()) {
             self.disk.crash_after(fate % 5);
             let _ = store.save_meta(meta);
         }
-        self.store = None;
-        if meta.is_some() || !fate.is_multiple_of(3) {
+        self.close();
+        if self.disk.is_off() || meta.is_some() || !fate.is_multiple_of(3) {
             self.lose_power(fate);
+        } else {
+            self.disk.crash_after(u64::MAX);
         }
     }
 
@@ -265,7 +227,8 @@ impl Storage {
 
     /// The process has ended in the middle of a step; with it the power, or not.
     pub(crate) fn give_up(&mut self, fate: u64) {
-        (self.store, self.has_failed) = (None, false);
+        self.close();
+        self.has_failed = false;
         if self.disk.is_off() || fate.is_multiple_of(2) {
             self.lose_power(fate);
         } else {
@@ -280,7 +243,7 @@ impl Storage {
     }
 
     pub(crate) fn close(&mut self) {
-        self.store = None;
+        (self.store, self.scribe) = (None, Scribe::default());
     }
 
     /// Something is suspected, and nothing lost.

@@ -5,14 +5,16 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use annals::node::DriverOptions;
 use annals::protocol::{
-    Base, Config, Envelope, FailoverPolicy, Input, Limits, Member, Membership, Outcome, Start, Voter,
+    Base, Config, Envelope, FailoverPolicy, Limits, Member, Membership, Outcome, Start, Voter,
 };
 use annals::{ClusterId, DiskId, ReplicaId};
+use bytes::Bytes;
 
 use crate::client::Client;
 use crate::copies::OldCopy;
-use crate::driver::{Cargo, Local};
+use crate::driver::{Local, Told};
 use crate::faults::Undo;
 use crate::invariants::{Check, Violation};
 use crate::ledger::Ledger;
@@ -20,9 +22,9 @@ use crate::mix::Mix;
 use crate::network::Network;
 use crate::node::Node;
 use crate::oracle::Oracle;
+use crate::record::mix;
 use crate::seeds::Chance;
 use crate::storage::Storage;
-use crate::tamper::{self, Tampered};
 use crate::trace::Trace;
 use crate::trouble::is_failure;
 
@@ -33,9 +35,9 @@ pub(crate) const CLUSTER: ClusterId = ClusterId::new(0xA77A15);
 /// Something that happens at a time.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Arrive { from: usize, to: usize, life: u64, envelope: Box<Envelope>, cargo: Cargo },
+    Arrive { from: usize, to: usize, life: u64, envelope: Box<Envelope>, payload: Bytes },
     Timer { node: usize, at: u64 },
-    Local { node: usize, life: u64, what: Local },
+    Local { node: usize, life: u64, what: Box<Local> },
     Client(usize),
     Answer { client: usize, token: u64, outcome: Option<Outcome> },
     Fault,
@@ -92,7 +94,7 @@ pub(crate) struct World {
     pub(crate) disks: u64,
     /// The change that the operator waits for, and since when.
     pub(crate) order: Option<(u64, u64)>,
-    pub(crate) newest_sent: Option<Envelope>,
+    pub(crate) newest_sent: Option<(Envelope, Bytes)>,
     /// The append that shows that the cluster serves again.
     pub(crate) proof: Option<u64>,
     pub(crate) proof_asked: u64,
@@ -149,6 +151,7 @@ impl World {
         let voters: Vec<Voter> = (0..self.mix.nodes).map(|at| self.voter(at)).collect();
         let membership = Membership::first(voters.clone(), self.mix.quorums);
         let first = Base { membership: Some(membership.into()), ..Base::default() };
+        let options = self.options();
         for at in 0..self.mix.nodes + self.mix.spares {
             let voter = voters.get(at).copied();
             let is_spare = voter.is_none();
@@ -160,6 +163,7 @@ impl World {
             let storage = self.mix.is_real.then(|| Storage::create(self.draw.next(), member, &base));
             let mut node = Node::new(config, Ledger::new(member, base), drift, &mut self.draw);
             node.storage = storage;
+            node.options = options;
             self.nodes.push(node);
             let start = self.draw.below(50 * MS);
             self.at(start, Event::Start { node: at });
@@ -204,6 +208,17 @@ impl World {
             rules: self.mix.rules,
             seed: self.draw.next(),
             ..Config::new(CLUSTER, me)
+        }
+    }
+
+    /// How the drivers of this run gather: the seed says, without a draw.
+    fn options(&self) -> DriverOptions {
+        let seed = mix(self.payloads, 17);
+        DriverOptions {
+            depth: [1, 2, 2, 4][seed as usize % 4],
+            gather_bytes: [500, 4 << 10, 256 << 10][(seed >> 8) as usize % 3],
+            group_bytes: [1 << 10, 1 << 20][(seed >> 16) as usize % 2],
+            held_bytes_max: [300, 16 << 20][(seed >> 24) as usize % 2],
         }
     }
 
@@ -262,14 +277,14 @@ impl World {
             return Ok(());
         }
         match event {
-            Event::Arrive { from, to, life, envelope, cargo } => {
-                self.arrive((from, to), life, *envelope, cargo)
+            Event::Arrive { from, to, life, envelope, payload } => {
+                self.arrive((from, to), life, *envelope, payload)
             }
             Event::Timer { node, at } if self.nodes[node].timer == at => {
                 self.nodes[node].timer = u64::MAX;
-                self.feed(node, Input::Tick, Cargo::None)
+                self.feed(node, Told::Tick)
             }
-            Event::Local { node, life, what } if self.nodes[node].life == life => self.local(node, what),
+            Event::Local { node, life, what } if self.nodes[node].life == life => self.local(node, *what),
             Event::Timer { .. } | Event::Local { .. } => Ok(()),
             Event::Client(client) => self.client(client),
             Event::Answer { client, token, outcome } => {
@@ -284,27 +299,32 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, link: (usize, usize), life: u64, envelope: Envelope, cargo: Cargo) -> Check {
+    fn arrive(&mut self, link: (usize, usize), life: u64, envelope: Envelope, payload: Bytes) -> Check {
         if !self.network.arrives(link, life) || !self.nodes[link.1].is_up() {
             return Ok(());
         }
-        let mut cargo = cargo;
-        if self.draw.below(1000) < self.mix.tampers {
-            let place = self.draw.next();
-            match tamper::tamper(&envelope.message, &mut cargo, place)? {
-                Tampered::Noticed => {
-                    // The node drops the message, as if it had been lost.
-                    self.oracle.tally.tampered += 1;
-                    return Ok(());
-                }
-                Tampered::Carried => {}
-            }
-        }
-        self.feed(link.1, Input::Received(envelope), cargo)
+        let tampers = self.draw.below(1000) < self.mix.tampers;
+        let payload = if tampers { tamper(&payload, self.draw.next()) } else { payload };
+        let dropped =
+            |world: &World| world.nodes[link.1].driver.as_ref().map(|driver| driver.counts().bad_payloads);
+        let before = dropped(self);
+        self.feed(link.1, Told::Message(envelope, payload))?;
+        // The node drops a message whose bytes were changed, as if it had been lost.
+        self.oracle.tally.tampered += u64::from(dropped(self) > before);
+        Ok(())
     }
 
     /// Whether the operator has to say who leads.
     pub(crate) fn is_manual(&self) -> bool {
         self.mix.policy == FailoverPolicy::Manual
     }
+}
+
+/// One of the bytes that travel with a message changes in somebody's memory.
+fn tamper(payload: &Bytes, draw: u64) -> Bytes {
+    let mut bytes = payload.to_vec();
+    if let Some(place) = draw.checked_rem(bytes.len() as u64) {
+        bytes[place as usize] ^= 1 << (draw >> 61);
+    }
+    bytes.into()
 }

@@ -104,12 +104,30 @@ pub(crate) struct Primary {
     acks: Vec<(Envelope, LogIncarnation)>,
     producer: Option<ProducerId>,
     sequence: u64,
+    /// One for each of many producers: they append together.
+    proposals: Vec<Proposal>,
+    taken: Vec<u32>,
 }
 
 impl Primary {
     pub(crate) fn of(replicas: u64, has_producer: bool) -> Primary {
         let mut quorum = Quorum::new(replicas);
         let producer = has_producer.then(|| quorum.producer());
+        Primary::leading(quorum, producer, Vec::new())
+    }
+
+    /// With so many producers, for [`live_together`](Primary::live_together).
+    pub(crate) fn of_many(replicas: u64, producers: u64) -> Primary {
+        let mut quorum = Quorum::new(replicas);
+        let proposal = |token| {
+            let producer = Some((quorum.producer(), 1));
+            Proposal { token, records: 1, bytes: 320, producer }
+        };
+        let proposals = (0..producers).map(proposal).collect();
+        Primary::leading(quorum, None, proposals)
+    }
+
+    fn leading(mut quorum: Quorum, producer: Option<ProducerId>, proposals: Vec<Proposal>) -> Primary {
         let status = quorum.replicas[0].status();
         let ack = |backup: &Replica| {
             let own = backup.status();
@@ -127,7 +145,22 @@ impl Primary {
             replica: quorum.replicas.swap_remove(0),
             producer,
             sequence: 0,
+            proposals,
+            taken: Vec::new(),
         }
+    }
+
+    /// The same life of one group in which each of the producers has a record.
+    pub(crate) fn live_together(&mut self) -> usize {
+        self.now += STEP_NANOS;
+        self.last = self.last.plus(self.proposals.len() as u64);
+        let looked = self.replica.propose(Time::from_nanos(self.now), &self.proposals, &mut self.taken);
+        assert!(looked == self.proposals.len() && self.taken.len() == looked);
+        for (_, sequence) in self.proposals.iter_mut().filter_map(|proposal| proposal.producer.as_mut()) {
+            *sequence += 1;
+        }
+        let effects = self.drain();
+        effects + self.sync_everywhere()
     }
 
     /// The whole life of `groups` groups of eight records: proposed, written, sent, synced here, acknowledged by all,
@@ -143,8 +176,12 @@ impl Primary {
             self.give(Input::Propose(Proposal { token, records: 8, bytes: 4096, producer }));
             effects += self.drain();
         }
+        effects + self.sync_everywhere()
+    }
+
+    fn sync_everywhere(&mut self) -> usize {
         self.give(Input::Durable { incarnation: self.incarnation, lsn: self.last });
-        effects += self.drain();
+        let mut effects = self.drain();
         for index in 0..self.acks.len() {
             let (mut envelope, incarnation) = self.acks[index].clone();
             envelope.message = Message::Ack { incarnation, durable: self.last, is_whole: true };

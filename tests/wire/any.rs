@@ -17,7 +17,7 @@ use proptest::prelude::*;
 pub(crate) const LSN_MAX: u64 = u64::MAX - 1;
 
 /// Mostly small numbers, and the ends.
-fn numbers(min: u64, max: u64) -> impl Strategy<Value = u64> {
+pub(crate) fn numbers(min: u64, max: u64) -> impl Strategy<Value = u64> {
     prop_oneof![4 => min..=max.min(min + 1000), 1 => Just(min), 1 => Just(max), 2 => min..=max]
 }
 
@@ -92,7 +92,7 @@ fn spans(first: u64) -> impl Strategy<Value = (Vec<Span>, LsnRange)> {
     })
 }
 
-fn quorums(voters: usize) -> impl Strategy<Value = Quorums> {
+pub(crate) fn quorums(voters: usize) -> impl Strategy<Value = Quorums> {
     let voters = voters as u8;
     let fixed = (voters / 2 + 1..=voters, 0..voters).prop_map(move |(election, more)| {
         let write = (voters - election + 1 + more).min(voters);

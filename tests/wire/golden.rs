@@ -16,7 +16,7 @@ use annals::{ClusterId, DiskId, Epoch, LogIncarnation, Lsn, LsnRange, ProducerId
 
 const LIFE: LogIncarnation = LogIncarnation::new(0x0070_0001);
 
-fn member(id: u64) -> Member {
+pub(crate) fn member(id: u64) -> Member {
     Member { id: ReplicaId::new(id), disk: DiskId::new(0xD15C_0000_0000_0000_0000 + u128::from(id)) }
 }
 
@@ -24,11 +24,11 @@ fn at(epoch: u64, lsn: u64) -> Position {
     Position { epoch: Epoch::new(epoch), lsn: Lsn::new(lsn) }
 }
 
-fn range(first: u64, last: u64) -> LsnRange {
+pub(crate) fn range(first: u64, last: u64) -> LsnRange {
     LsnRange::new(Lsn::new(first), Lsn::new(last)).unwrap()
 }
 
-fn membership() -> Membership {
+pub(crate) fn membership() -> Membership {
     let voters =
         |ids: [u64; 3]| ids.map(|id| Voter { member: member(id), priority: 7 * u8::from(id == 2) }).to_vec();
     Membership {
@@ -126,7 +126,7 @@ fn envelope(message: Message) -> Envelope {
     }
 }
 
-fn line(text: &mut String, name: &str, encode: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn line(text: &mut String, name: &str, encode: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = Vec::new();
     encode(&mut bytes);
     write!(text, "{name} ").unwrap();
@@ -161,22 +161,25 @@ fn built() -> String {
 
 #[test]
 fn golden_wire_form_is_what_is_written_and_read_back() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/wire-v1.txt");
-    if std::env::var_os("ANNALS_WRITE_GOLDEN").is_some() {
-        std::fs::write(&path, built()).unwrap();
-    }
-    let pinned = std::fs::read_to_string(&path).unwrap();
-    assert!(pinned == built(), "the wire form changed: that takes a new version");
-    let bytes: Vec<Vec<u8>> = pinned
-        .lines()
-        .map(|line| {
-            let hex = line.split_once(' ').unwrap().1;
-            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
-        })
-        .collect();
+    let bytes = pinned("wire-v1.txt", &built());
     for (bytes, message) in bytes.iter().zip(messages()) {
         assert_eq!(wire::decode(bytes), Ok(envelope(message)));
     }
+}
+
+/// The bytes on each line of a golden file, which is what is built now.
+pub(crate) fn pinned(file: &str, built: &str) -> Vec<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file);
+    if std::env::var_os("ANNALS_WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, built).unwrap();
+    }
+    let pinned = std::fs::read_to_string(&path).unwrap();
+    assert!(pinned == built, "the wire form changed: that takes a new version");
+    let bytes = |line: &str| {
+        let hex = line.split_once(' ').unwrap().1;
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    };
+    pinned.lines().map(bytes).collect()
 }
 
 #[test]

@@ -3,6 +3,9 @@
 use std::fmt::Debug;
 
 use allocation_counter::measure;
+use annals::protocol::request::{
+    RECORDS_MAX, Reply, Request, TEXT_BYTES_MAX, decode_reply, decode_request, encode_reply, encode_request,
+};
 use annals::protocol::wire::{
     self, BadMessage, GROUP_SPANS_MAX, HISTORY_EPOCHS_MAX, PRODUCERS_MAX, REIGN_MAX,
 };
@@ -14,6 +17,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::any::{LSN_MAX, bases, contents, envelopes, metas, offers};
+use crate::requests::{replies, requests, status};
 
 /// What decoding may allocate for each byte that is there: a producer is 12 bytes of the wire, and in memory an entry
 /// in a tree of nodes that may be half empty.
@@ -47,6 +51,8 @@ fn judge_all(bytes: &[u8]) {
     let _ = judge(bytes, wire::encode_base, wire::decode_base);
     let _ = judge(bytes, wire::encode_meta, wire::decode_meta);
     let _ = judge(bytes, wire::encode_offer, wire::decode_offer);
+    let _ = judge(bytes, encode_request, decode_request);
+    let _ = judge(bytes, encode_reply, decode_reply);
 }
 
 fn encoded<T>(value: &T, encode: Encode<T>) -> Vec<u8> {
@@ -62,6 +68,8 @@ fn forms() -> impl Strategy<Value = Vec<u8>> {
         2 => bases().prop_map(|value| encoded(&value, wire::encode_base)),
         1 => offers().prop_map(|value| encoded(&value, wire::encode_offer)),
         1 => metas().prop_map(|value| encoded(&value, wire::encode_meta)),
+        4 => requests().prop_map(|value| encoded(&value, encode_request)),
+        4 => replies().prop_map(|value| encoded(&value, encode_reply)),
     ]
 }
 
@@ -92,6 +100,20 @@ proptest! {
     }
 
     #[test]
+    fn a_cut_request_or_reply_is_cut_and_a_longer_one_has_surplus(request in requests(), reply in replies()) {
+        let bytes = encoded(&request, encode_request);
+        for end in 0..bytes.len() {
+            prop_assert_eq!(judge(&bytes[..end], encode_request, decode_request), Err(BadMessage::Cut), "at {}", end);
+        }
+        prop_assert_eq!(decode_request(&[&bytes[..], &[0]].concat()), Err(BadMessage::Surplus));
+        let bytes = encoded(&reply, encode_reply);
+        for end in 0..bytes.len() {
+            prop_assert_eq!(judge(&bytes[..end], encode_reply, decode_reply), Err(BadMessage::Cut), "at {}", end);
+        }
+        prop_assert_eq!(decode_reply(&[&bytes[..], &[0]].concat()), Err(BadMessage::Surplus));
+    }
+
+    #[test]
     fn no_overwritten_number_costs_memory(bytes in forms(), at in any::<usize>(), number in any::<u32>()) {
         for number in [number, u32::MAX, u32::MAX >> 1, 1 << 20, 8192, 64, 15, 8, 1, 0] {
             let mut bytes = bytes.clone();
@@ -104,7 +126,7 @@ proptest! {
 
     #[test]
     fn noise_behind_a_preamble_is_refused_or_means_one_thing(
-        form in 0..6_u8, code in 0..24_u8, noise in vec(prop_oneof![Just(0), Just(1), any::<u8>()], 0..300),
+        form in 0..8_u8, code in 0..24_u8, noise in vec(prop_oneof![Just(0), Just(1), any::<u8>()], 0..300),
     ) {
         judge_all(&[&[1, 0, form, code], &noise[..]].concat());
     }
@@ -283,4 +305,49 @@ fn another_version_or_form_is_told_apart_from_damage() {
     assert_eq!(wire::decode(&bytes), Err(BadMessage::Version { found: 2 }));
     let error: &dyn std::error::Error = &BadMessage::Version { found: 2 };
     assert_eq!(error.to_string(), "the bytes are of version 2, and this is version 1");
+}
+
+fn append(sequence: u64, records: usize) -> Request {
+    let producer = Some((ProducerId::new(7), sequence));
+    Request::Append { producer, copies: annals::protocol::request::Copies::Quorum, sizes: vec![3; records] }
+}
+
+#[test]
+fn appends_whose_records_have_no_numbers_are_refused() {
+    for (sequence, records, is_sound) in
+        [(0, 1, false), (0, 0, false), (1, 0, true), (u64::MAX, 1, true), (u64::MAX, 2, false)]
+    {
+        let bytes = encoded(&append(sequence, records), encode_request);
+        assert_eq!(judge(&bytes, encode_request, decode_request).is_ok(), is_sound, "{sequence} {records}");
+    }
+}
+
+#[test]
+fn lists_of_a_request_or_a_reply_over_their_bounds_are_too_large_and_within_them_cut() {
+    let request = encoded(&append(1, 0), encode_request);
+    let records = Reply::Records { records: vec![], next: Lsn::FIRST, committed: Lsn::ZERO };
+    let reply = encoded(&records, encode_reply);
+    for (count, expected) in [(RECORDS_MAX, BadMessage::Cut), (RECORDS_MAX + 1, BadMessage::TooLarge)] {
+        let count = u32::try_from(count).unwrap().to_le_bytes();
+        let mut bytes = request.clone();
+        let at = bytes.len() - 4;
+        bytes[at..].copy_from_slice(&count);
+        assert_eq!(judge(&bytes, encode_request, decode_request), Err(expected));
+        let mut bytes = reply.clone();
+        bytes[4..8].copy_from_slice(&count);
+        assert_eq!(judge(&bytes, encode_reply, decode_reply).map(drop), Err(expected));
+    }
+}
+
+#[test]
+fn a_text_that_is_too_long_is_cut_between_two_characters() {
+    let mut long = status();
+    long.addresses[0].1 = format!("{}\u{fc}", "x".repeat(TEXT_BYTES_MAX - 1));
+    let bytes = encoded(&Reply::Status(Box::new(long)), encode_reply);
+    let Ok(Reply::Status(read)) = judge(&bytes, encode_reply, decode_reply) else { panic!("a status") };
+    assert_eq!(read.addresses[0].1, "x".repeat(TEXT_BYTES_MAX - 1));
+    let mut bytes = bytes;
+    let at = bytes.iter().position(|byte| *byte == b'x').unwrap();
+    bytes[at] = 0xFF;
+    assert_eq!(decode_reply(&bytes), Err(BadMessage::Malformed), "no text");
 }

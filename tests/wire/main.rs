@@ -5,4 +5,5 @@
 mod any;
 mod golden;
 mod hostile;
+mod requests;
 mod roundtrip;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::ReplicaStore;
-use super::open::load;
+use super::open::{WINDOW_BYTES, load};
 use super::part::{Part, segment_bytes_for};
 use crate::disk::File;
 use crate::error::Result;
@@ -14,6 +14,7 @@ use crate::format::{
     GroupHeader, GroupPlace, HEADER_BLOCK_BYTES, Incarnation, SegmentHeader, Stamp, footer_bytes_for,
     write_gap,
 };
+use crate::log::store::Files;
 use crate::node::frames::{check_group, digest};
 use crate::protocol::Group;
 use crate::segment::{Extent, Noted, UNFINISHED, seal_extent};
@@ -60,8 +61,7 @@ impl ReplicaStore {
         let mut left = frames_of(frames);
         for index in concerned {
             let part = &self.parts[index];
-            let bytes = part.bytes(&self.files)?;
-            let mut pieces = part.pieces(&bytes)?;
+            let mut pieces = part.pieces(&self.files)?;
             let here = left.iter().take_while(|frame| frame.last_lsn() <= part.last()).count();
             let own: Vec<Piece> = left.drain(..here).collect();
             if !pieces.fill(own) || !pieces.is_sound() {
@@ -72,10 +72,12 @@ impl ReplicaStore {
         if made.is_empty() || !left.is_empty() || !self.are_in_order(&made)? {
             return Ok(false);
         }
+        self.shared.begin_change();
         for (index, pieces) in made {
             self.replace(index, &pieces)?;
         }
         self.history = load(&self.files, &self.parts, self.history.base())?.history;
+        self.show_change()?;
         Ok(true)
     }
 
@@ -87,7 +89,7 @@ impl ReplicaStore {
         let within = made.iter().flat_map(|(_, pieces)| pieces.epochs());
         let mut after = None;
         for part in self.parts[last + 1..].iter().filter(|part| !part.is_empty()) {
-            let pieces = part.pieces(&part.bytes(&self.files)?)?;
+            let pieces = part.pieces(&self.files)?;
             after = pieces.epochs().next();
             if after.is_some() {
                 break;
@@ -106,10 +108,11 @@ impl ReplicaStore {
         let forged = self.forge(part, pieces, ending)?;
         self.switch(index, forged)?;
         if index + 1 == self.parts.len() {
-            let end = self.tail().extent.end;
-            let start = end - end % crate::format::BLOCK_BYTES as u64;
-            let bytes = self.tail().bytes(&self.files)?;
-            self.last_block = bytes[usize::try_from(start).expect("a place in memory")..].to_vec();
+            let (tail, files) = (self.tail(), &*self.files);
+            let writer = files.io("open", &tail.name, tail.file(files)?.writer(files.write_method))?;
+            let (end, head) = (tail.extent.end, tail.last_block(files)?);
+            self.writer = writer;
+            self.front.go_to(end, &head);
         }
         Ok(())
     }
@@ -141,10 +144,11 @@ impl ReplicaStore {
         let file = self.create_anew(&waiting, header.segment_bytes)?;
         self.files.io("write", &waiting, file.write_at(&bytes, 0))?;
         let mut extent = extent_of(&header, &group, &frames);
-        let is_sealed = match ending {
+        match ending {
             Ending::Open => {
                 self.files.io("sync", &waiting, file.sync())?;
-                false
+                self.files.io("lock", &waiting, file.try_lock(false))?;
+                Ok(Part::new(header, waiting, file, extent))
             }
             Ending::Sealed { stated } => {
                 assert!(
@@ -153,10 +157,9 @@ impl ReplicaStore {
                 );
                 extent.digest = stated.unwrap_or(extent.digest);
                 seal_extent(&*file, &header, &extent, self.files.disk.wall_ms())?;
-                true
+                Ok(Part::new(header, waiting, file, extent).sealed())
             }
-        };
-        Ok(Part { is_sealed, ..Part::new(header, waiting, file, extent) })
+        }
     }
 
     /// Creates a file of zeros, in the place of what an earlier attempt has left.
@@ -174,11 +177,11 @@ impl ReplicaStore {
 }
 
 impl Part {
-    /// What is in the segment, of which these are the bytes.
-    pub(super) fn pieces(&self, bytes: &[u8]) -> Result<Pieces> {
+    /// What is in the segment.
+    pub(super) fn pieces(&self, files: &Files) -> Result<Pieces> {
         let mut pieces = Pieces(Vec::new());
         if !self.is_empty() {
-            let _ = self.visit(bytes, self.header.first_lsn, &mut |frame| {
+            let _ = self.source(files)?.visit((self.header.first_lsn, None), WINDOW_BYTES, &mut |frame| {
                 pieces.push(frame);
                 Ok(ControlFlow::Continue(()))
             })?;

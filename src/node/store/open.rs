@@ -4,36 +4,51 @@ use std::any::Any;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::append::Notes;
+use super::front::Front;
 use super::part::Part;
-use super::snapshots::{BASE, Older, finish_install, read_base, read_stage, store};
+use super::shared::Shared;
+use super::snapshots::{BASE, Snapshot, TAKING, head_of};
+use super::spares::Spares;
+use super::stage::{Stage, finish_install, write_whole};
 use super::{DAMAGED, ReplicaStore, StoreOptions};
-use crate::disk::{Access, Disk, Lock};
+use crate::disk::slab::SlabWriter;
+use crate::disk::{Access, Disk, Lock, probe};
 use crate::error::{Error, Result};
-use crate::format::{BLOCK_BYTES, FrameKind, Superblock};
+use crate::format::{FrameKind, Superblock};
 use crate::log::prepare::{Go, make_spare};
 use crate::log::recover::{Begin, Recovered, Wanted, begin_first, recover};
 use crate::log::store::Files;
 use crate::log::superblock_file::SuperblockFile;
 use crate::node::frames::content_of;
-use crate::protocol::{Base, Content, EpochHistory, Health, Member, Meta, Position, Span, Spans, State};
+use crate::protocol::{
+    Base, Content, EpochHistory, Health, Member, Meta, Position, SnapshotOffer, Span, Spans, State,
+};
 use crate::repair::{self, Silent};
-use crate::segment::{FileName, LOCK};
-use crate::types::{Epoch, LogId, LogIncarnation, Lsn, LsnRange, WriteMethod};
+use crate::segment::{FileName, LOCK, Spare};
+use crate::types::{Epoch, LogId, LogIncarnation, Lsn, LsnRange};
 
 /// Attempts to open a store that has to be repaired: what is lost is found with the first or the second.
 const ATTEMPTS: usize = 4;
 /// Bits of an incarnation that count within one opening of the store.
 const INCARNATION_BITS: u32 = 20;
+/// How long each way to write is tried when a store is made.
+const PROBE: Duration = Duration::from_millis(30);
+/// Bytes that are read at a time.
+pub(super) const WINDOW_BYTES: u64 = 1 << 20;
 
 pub(super) fn create(disk: &dyn Disk, me: Member, base: &Base) -> Result<()> {
     if SuperblockFile::read(disk)?.is_some() {
         return Err(Error::NotEmpty);
     }
     let log_id = LogId::new(me.disk.get());
-    store(disk, log_id, BASE, (base, &[]))?;
+    let offer = SnapshotOffer { base: Arc::new(base.clone()), bytes: 0 };
+    write_whole(disk, BASE, &head_of(log_id, &offer, 0))?;
+    let method = probe(disk, PROBE).map_err(|source| Error::io("probe", "", source))?.winner;
     // Last: a directory with a superblock has all the rest.
-    let superblock = Superblock::new(log_id, WriteMethod::Buffered);
+    let superblock = Superblock::new(log_id, method);
     let first = Superblock { replica_id: me.id, epoch: Epoch::new(0), ..superblock };
     SuperblockFile::create(disk, first).map(drop)
 }
@@ -123,63 +138,88 @@ fn lock(disk: &dyn Disk) -> Result<Box<dyn Any + Send>> {
 /// Opens a store of which the log opens.
 fn attempt(disk: &Arc<dyn Disk>, options: StoreOptions) -> Result<(Option<ReplicaStore>, State)> {
     let lock = lock(&**disk)?;
-    let wanted = Wanted { segment_bytes: options.segment_bytes, write_method: Some(WriteMethod::Buffered) };
-    let recovered = recover(&**disk, wanted)?;
+    let wanted = Wanted { segment_bytes: options.segment_bytes, write_method: options.write_method };
+    let mut recovered = recover(&**disk, wanted)?;
     let superblock = recovered.superblock.current().clone();
-    let Some(snapshot) = read_base(&**disk, superblock.log_id)? else { return Ok((None, blank())) };
-    let files = Files::new(Arc::clone(disk), WriteMethod::Buffered, recovered.next_spare_number);
-    clear(&files, &recovered)?;
-    let mut parts = Vec::new();
-    for sealed in &recovered.segments.sealed {
-        parts.push(Part::of_sealed(&files, sealed)?);
-    }
+    let Some(snapshot) = Snapshot::find(&**disk, BASE, superblock.log_id)? else {
+        return Ok((None, blank()));
+    };
+    let snapshot = Arc::new(snapshot);
+    let files = Files::new(Arc::clone(disk), superblock.write_method, recovered.next_spare_number);
+    let retired = clear(&files, &recovered, options)?;
+    let mut parts: Vec<Part> = recovered.segments.sealed.iter().map(Part::of_sealed).collect();
     parts.extend(recovered.segments.tail.as_deref().map(Part::of_tail));
     let base = Position { epoch: superblock.trimmed_epoch, lsn: superblock.first_lsn.prev() };
     let loaded = load(&files, &parts, base)?;
     if recovered.segments.tail.is_none() {
         let begin = Begin { epoch: loaded.history.last().epoch, ..recovered.begin };
-        parts.push(first_part(&files, options, &begin)?);
+        let spare = recovered.spares.pop();
+        parts.push(first_part(&files, spare, options, &begin)?);
     }
     let last = loaded.history.last().lsn;
+    let tail = &parts[parts.len() - 1];
     if last < snapshot.base.position.lsn {
         // The superblock has said before that it is there.
-        let name = parts[parts.len() - 1].name.clone();
+        let name = tail.name.clone();
         return Err(Error::Hole { file: name, first: last.next(), last: snapshot.base.position.lsn });
     }
-    let used = usize::try_from(recovered.end).expect("a place in memory") % BLOCK_BYTES;
-    let store = ReplicaStore {
+    let writer = tail.file(&files)?.writer(files.write_method);
+    let writer = files.io("open", &tail.name, writer)?;
+    let slab = SlabWriter::new(options.slab_bytes());
+    let front = Front::new(slab, tail.extent.end, &tail.last_block(&files)?);
+    let shared = Shared::new(Arc::clone(disk), tail.source(&files)?, options.cache_bytes);
+    let mut store = ReplicaStore {
         options,
         superblock: recovered.superblock,
         parts,
-        last_block: recovered.last_block.map_or_else(Vec::new, |block| block[..used].to_vec()),
+        writer,
+        front,
+        pending: Vec::new(),
+        notes: Notes::default(),
+        spares: Spares::new(recovered.spares, retired),
         history: loaded.history.clone(),
         durable: last,
-        vouched: (last, last),
-        snapshot,
-        older: Older::default(),
-        stage: read_stage(&**disk, superblock.log_id)?,
-        files,
+        vouched: last,
+        snapshot: Arc::clone(&snapshot),
+        wanted_snapshots: Vec::new(),
+        stage: Stage::find(&**disk, superblock.log_id)?,
+        shared: Arc::new(shared),
+        files: Arc::new(files),
+        is_poisoned: false,
         _lock: lock,
     };
+    store.show()?;
+    store.shared.with(|view| view.snapshot = Some(snapshot));
     finish(store, loaded)
 }
 
-/// Removes files that are of no use any more.
-fn clear(files: &Files, recovered: &Recovered) -> Result<()> {
-    let trimmed = recovered.to_recycle.iter().map(|(name, _)| &**name);
-    let spares = recovered.spares.iter().map(|spare| &*spare.name);
-    let mut is_any = false;
-    for name in trimmed.chain(spares) {
+/// Removes files of trimmed segments that cannot be used again, and says which can; and what else is of no use.
+fn clear(files: &Files, recovered: &Recovered, options: StoreOptions) -> Result<Vec<String>> {
+    let (retired, useless): (Vec<_>, Vec<_>) =
+        recovered.to_recycle.iter().partition(|(_, bytes)| *bytes == options.segment_bytes);
+    let mut is_any = !useless.is_empty();
+    for (name, _) in &useless {
+        files.remove(name)?;
+    }
+    // Snapshots that were being taken.
+    for name in list(&*files.disk)?.iter().filter(|name| name.starts_with(TAKING)) {
         files.remove(name)?;
         is_any = true;
     }
-    if is_any { files.sync_dir() } else { Ok(()) }
+    if is_any {
+        files.sync_dir()?;
+    }
+    Ok(retired.into_iter().map(|(name, _)| name.clone()).collect())
 }
 
-fn first_part(files: &Files, options: StoreOptions, begin: &Begin) -> Result<Part> {
-    let spare = make_spare(files, options.segment_bytes, &|_| Go::Enough)?;
-    let tail = begin_first(&*files.disk, spare.expect("nothing ends the preparation"), begin)?;
-    Ok(Part::of_tail(&tail))
+fn first_part(files: &Files, spare: Option<Spare>, options: StoreOptions, begin: &Begin) -> Result<Part> {
+    let spare = match spare {
+        Some(spare) => spare,
+        None => {
+            make_spare(files, options.segment_bytes, &|_| Go::Enough)?.expect("nothing ends the preparation")
+        }
+    };
+    Ok(Part::of_tail(&*begin_first(&*files.disk, spare, begin)?))
 }
 
 /// Says what was found. What the base covers is not lost, and is forgotten where it would be.
@@ -210,7 +250,7 @@ fn finish(mut store: ReplicaStore, loaded: Loaded) -> Result<(Option<ReplicaStor
         commit: covered,
         incarnation: LogIncarnation::new(superblock.sequence << INCARNATION_BITS),
         health: if is_noted || !gaps.is_empty() { Health::Damaged(gaps) } else { Health::Whole },
-        staged: store.stage.as_ref().map(super::snapshots::Stage::progress),
+        staged: store.stage.as_ref().map(Stage::progress),
         snapshot_bytes: (covered > Lsn::ZERO).then_some(store.snapshot.application_bytes),
     };
     Ok((Some(store), state))
@@ -248,14 +288,14 @@ pub(super) fn load(files: &Files, parts: &[Part], base: Position) -> Result<Load
         if part.is_empty() || part.last() < next {
             continue;
         }
-        let bytes = part.bytes(files)?;
-        let _ = part.visit(&bytes, next, &mut |frame| {
+        let source = part.source(files)?;
+        let _ = source.visit((next, None), WINDOW_BYTES, &mut |frame| {
             let header = frame.header();
             let range = LsnRange { first: header.lsn.max(next), last: header.last_lsn() };
             let last = loaded.history.last();
             let is_gap = header.kind == FrameKind::Gap;
             if range.first != last.lsn.next() || (header.epoch < last.epoch && !is_gap) {
-                return Err(part.contradiction(header.lsn));
+                return Err(source.contradiction(header.lsn));
             }
             // A gap tells no epoch: that of the record before it is a lower bound, and there is none below the first.
             loaded.history.append(header.epoch.max(last.epoch).max(Epoch::FIRST), range);
@@ -263,7 +303,7 @@ pub(super) fn load(files: &Files, parts: &[Part], base: Position) -> Result<Load
                 loaded.lost(range);
                 return Ok(ControlFlow::Continue(()));
             }
-            let content = content_of(frame).map_err(|_| part.contradiction(header.lsn))?;
+            let content = content_of(frame).map_err(|_| source.contradiction(header.lsn))?;
             loaded.replay.extend(
                 content.filter(|content| *content != Content::PLAIN).map(|content| (header.lsn, content)),
             );

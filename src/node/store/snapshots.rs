@@ -1,344 +1,309 @@
-//! Snapshots: the base of the log, and one that is being received (S9).
+//! Snapshots that are kept: the base of the log, and those before it that peers still receive.
+
+mod reader;
+mod writer;
 
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+pub use self::reader::SnapshotReader;
+pub use self::writer::{SnapshotWriter, TakenSnapshot};
 use super::ReplicaStore;
-use super::part::Part;
+use super::reader::StoreReader;
 use crate::disk::{Access, Disk, File};
 use crate::error::{Error, Result};
-use crate::format::{BadBlock, Chunk, Digest, SnapshotHead, crc32, write_chunk};
-use crate::log::recover::{Begin, begin_first};
-use crate::log::store::Files;
-use crate::log::superblock_file::{Copies, SuperblockFile};
+use crate::format::{CHUNK_HEADER_BYTES, Chunk, RunningCrc, SnapshotHead};
 use crate::node::frames::digest;
-use crate::protocol::{Base, EpochHistory, Position, SnapshotId, SnapshotOffer, Staged, wire};
-use crate::segment::{FileName, SUPERBLOCK};
+use crate::protocol::{Base, SnapshotId, SnapshotOffer, wire};
 use crate::types::LogId;
 
 /// The name of the base's file.
 pub(super) const BASE: &str = "base";
-/// Its name while it is switched to, until the log before it is dropped.
-pub(super) const INSTALLING: &str = "installing";
-/// The name of what is received.
-const STAGE: &str = "stage";
+/// What the name of a snapshot begins with that is being taken.
+pub(super) const TAKING: &str = "taking-";
+/// Bytes that are read at a time.
+const WINDOW_BYTES: usize = 1 << 20;
+/// What a head or a chunk has at most: producers take a few dozen bytes each and are bounded, and so are messages.
+const PIECE_BYTES_MAX: u64 = 256 << 20;
 
-/// The base as it is stored.
+/// A snapshot as it is stored. Its file is open: it can be read as long as this lives, whatever becomes of its name.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) base: Base,
-    /// Where the application's bytes begin in the file.
-    application_at: u64,
     pub(super) application_bytes: u64,
-}
-
-/// Snapshots that were replaced by newer ones. Their files have lost their names: they go with the process.
-#[derive(Default)]
-pub(super) struct Older {
-    /// Those that are to be kept when they are replaced.
-    wanted: Vec<SnapshotId>,
-    kept: Vec<(Snapshot, Arc<dyn File>)>,
-}
-
-/// A snapshot that is received.
-#[derive(Debug)]
-pub(super) struct Stage {
-    offer: SnapshotOffer,
+    /// Over all of the application's bytes.
+    checksum: u32,
     file: Arc<dyn File>,
-    /// Where the next chunk goes.
-    end: u64,
-    /// Bytes of the application's part that are there.
-    staged: u64,
+    layout: Layout,
 }
 
-impl Stage {
-    pub(super) fn progress(&self) -> Staged {
-        Staged { snapshot: self.offer.id(), bytes: self.staged }
-    }
+/// Where the application's bytes are in a snapshot's file.
+#[derive(Debug)]
+enum Layout {
+    /// All of them from this position on.
+    Whole { at: u64 },
+    /// In chunks, as they were received.
+    Chunks(Vec<Place>),
+}
+
+/// Where a chunk is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// Where it begins in the application's part.
+    pub(super) offset: u64,
+    /// Where its header is in the file.
+    pub(super) at: u64,
+    /// How many bytes it has.
+    pub(super) bytes: u64,
+}
+
+/// What the head of a snapshot's file says.
+pub(super) struct Head {
+    pub(super) log_id: LogId,
+    pub(super) offer: SnapshotOffer,
+    checksum: u32,
+    /// Where it ends.
+    pub(super) end: u64,
 }
 
 impl ReplicaStore {
-    /// The application's bytes that go with the base.
+    /// The base: what was taken, installed or begun with last.
+    #[must_use]
+    pub fn base(&self) -> &Base {
+        &self.snapshot.base
+    }
+
+    /// The application's bytes that go with the base, all at once: for a small one. See [`StoreReader::snapshot`].
     ///
     /// # Errors
     /// [`Error::Rot`] if they do not check, and whatever the operating system says.
     pub fn application(&self) -> Result<Vec<u8>> {
-        let bytes = read_whole(&*self.files.disk, BASE)?.unwrap_or_default();
-        let damaged = |_| Error::Rot {
-            file: BASE.into(),
-            bytes: 0..bytes.len() as u64,
-            first: self.base().position.lsn,
-            last: self.base().position.lsn,
-        };
-        parse(&bytes).map(|(_, application)| application.to_vec()).map_err(damaged)
-    }
-
-    /// Stores a snapshot, durably, in the place of the one before.
-    ///
-    /// # Errors
-    /// Whatever the operating system says.
-    ///
-    /// # Panics
-    /// If records that it covers are not synced.
-    pub fn take_snapshot(&mut self, base: &Base, application: &[u8]) -> Result<()> {
-        assert!(base.position.lsn <= self.durable, "a snapshot is of what is durable");
-        // So that the log is never found to end before its base.
-        let durable = self.durable;
-        self.superblock
-            .update(Copies::Both, |superblock| superblock.durable = superblock.durable.max(durable))?;
-        self.has_vouched();
-        let log_id = self.superblock.current().log_id;
-        let is_wanted = self.older.wanted.contains(&SnapshotId(self.base().position));
-        let before = is_wanted.then(|| self.files.open(BASE, Access::Read)).transpose()?;
-        let newest = store(&*self.files.disk, log_id, BASE, (base, application))?;
-        let replaced = std::mem::replace(&mut self.snapshot, newest);
-        self.older.kept.extend(before.map(|file| (replaced, file)));
-        Ok(())
+        let mut application = Vec::new();
+        let read =
+            io::Read::read_to_end(&mut SnapshotReader::new(Arc::clone(&self.snapshot)), &mut application);
+        match read {
+            Ok(_) => Ok(application),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(self.snapshot.rot()),
+            Err(error) => Err(Error::io("read", BASE, error)),
+        }
     }
 
     /// Of the snapshots that are replaced by newer ones, keeps these readable, until the store is dropped.
     pub fn keep_snapshots(&mut self, wanted: &[SnapshotId]) {
-        self.older.kept.retain(|(kept, _)| wanted.contains(&SnapshotId(kept.base.position)));
-        self.older.wanted = wanted.to_vec();
+        self.wanted_snapshots = wanted.to_vec();
+        self.shared.with(|view| view.older.retain(|kept| wanted.contains(&kept.id())));
     }
 
-    /// A part of the snapshot's application bytes with its digest; `None` if this is not the base any more, nor
-    /// [kept](ReplicaStore::keep_snapshots).
+    /// As for [`StoreReader::read_snapshot`].
     ///
     /// # Errors
-    /// Whatever the operating system says.
-    pub fn read_snapshot(
-        &self,
-        snapshot: SnapshotId,
-        offset: u64,
-        bytes_max: u32,
-    ) -> Result<Option<(Vec<u8>, u64)>> {
-        let is_it = |there: &Snapshot| snapshot == SnapshotId(there.base.position);
-        let (read, file) = match self.older.kept.iter().find(|(kept, _)| is_it(kept)) {
-            Some((kept, file)) => (kept, Arc::clone(file)),
-            None if is_it(&self.snapshot) => (&self.snapshot, self.files.open(BASE, Access::Read)?),
-            None => return Ok(None),
-        };
-        let Some(left) = read.application_bytes.checked_sub(offset) else { return Ok(None) };
-        let bytes = left.min(u64::from(bytes_max));
-        let mut part = vec![0; usize::try_from(bytes).expect("fits 32 bits")];
-        let there = file.read_at(&mut part, read.application_at + offset);
-        part.truncate(self.files.io("read", BASE, there)?);
-        let digest = digest(&part);
-        Ok(Some((part, digest)))
+    /// The same.
+    pub fn read_snapshot(&self, id: SnapshotId, offset: u64, bytes_max: u32) -> Result<Option<(Bytes, u64)>> {
+        self.reader().read_snapshot(id, offset, bytes_max)
     }
 
-    /// Begins to stage a snapshot, durably and from nothing; what was staged is dropped.
-    ///
-    /// # Errors
-    /// Whatever the operating system says.
-    pub fn stage(&mut self, offer: &SnapshotOffer) -> Result<()> {
-        let head = head_of(self.superblock.current().log_id, offer);
-        let bytes = head.encode();
-        self.stage = None;
-        let file = write_whole(&*self.files.disk, STAGE, &bytes)?;
-        self.stage = Some(Stage { offer: offer.clone(), file, end: bytes.len() as u64, staged: 0 });
-        Ok(())
-    }
-
-    /// Puts the next chunk into the stage, durably, and returns how many bytes are there then. `None`, with nothing
-    /// changed, if its bytes do not give the digest, it does not begin where the stage ends, or is of another snapshot.
-    ///
-    /// # Errors
-    /// Whatever the operating system says.
-    pub fn stage_chunk(
-        &mut self,
-        (snapshot, offset): (SnapshotId, u64),
-        bytes: &[u8],
-        stated: u64,
-    ) -> Result<Option<u64>> {
-        let Some(stage) = &mut self.stage else { return Ok(None) };
-        let staged = offset.saturating_add(bytes.len() as u64);
-        let is_next = stage.offer.id() == snapshot && offset == stage.staged && staged <= stage.offer.bytes;
-        if !is_next || digest(bytes) != stated {
-            return Ok(None);
-        }
-        let chunk = write_chunk(offset, bytes);
-        self.files.io("write", STAGE, stage.file.write_at(&chunk, stage.end))?;
-        self.files.io("sync", STAGE, stage.file.sync())?;
-        stage.end += chunk.len() as u64;
-        stage.staged = staged;
-        Ok(Some(staged))
-    }
-
-    /// Makes the staged snapshot the base, and drops the log: the next record is the one after it (S9).
-    ///
-    /// # Errors
-    /// Whatever the operating system says.
-    ///
-    /// # Panics
-    /// If the snapshot is not staged as a whole.
-    pub fn install(&mut self, snapshot: SnapshotId) -> Result<()> {
-        let stage = self.stage.take().expect("a snapshot is staged");
-        let Stage { offer, staged, .. } = &stage;
-        assert!(offer.id() == snapshot && *staged == offer.bytes, "the snapshot is staged as a whole");
-        let bytes = read_whole(&*self.files.disk, STAGE)?.unwrap_or_default();
-        let application = chunks_of(&bytes).map_or_else(Vec::new, |(_, chunks)| {
-            chunks.into_iter().flat_map(|chunk| chunk.bytes).copied().collect()
+    /// Makes a snapshot the base, which has its name already.
+    pub(super) fn replace_base(&mut self, newest: Snapshot) {
+        let replaced = std::mem::replace(&mut self.snapshot, Arc::new(newest));
+        let is_kept = self.wanted_snapshots.contains(&replaced.id());
+        self.shared.with(|view| {
+            view.older.extend(is_kept.then_some(replaced));
+            view.snapshot = Some(Arc::clone(&self.snapshot));
         });
-        if application.len() as u64 != offer.bytes {
-            let (first, last) = (offer.base.position.lsn, offer.base.position.lsn);
-            return Err(Error::Rot { file: STAGE.into(), bytes: 0..bytes.len() as u64, first, last });
+    }
+}
+
+impl StoreReader {
+    /// A part of a snapshot's application bytes with its digest; `None` if that is not the base any more, nor
+    /// [kept](ReplicaStore::keep_snapshots), or is not so long.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], and whatever the operating system says.
+    pub fn read_snapshot(&self, id: SnapshotId, offset: u64, bytes_max: u32) -> Result<Option<(Bytes, u64)>> {
+        let found = self.shared.snapshot(|snapshot| snapshot.id() == id)?;
+        let Some(snapshot) = found.filter(|snapshot| offset <= snapshot.application_bytes) else {
+            return Ok(None);
+        };
+        let bytes = (snapshot.application_bytes - offset).min(u64::from(bytes_max));
+        let mut part = vec![0; usize::try_from(bytes).expect("fits 32 bits")];
+        snapshot.read_at(&mut part, offset).map_err(|source| Error::io("read", BASE, source))?;
+        let digest = digest(&part);
+        Ok(Some((part.into(), digest)))
+    }
+
+    /// The newest snapshot, to be read as a whole; `None` if it stands for no record. It stays as it is while it is read,
+    /// whatever is taken or installed meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn snapshot(&self) -> Result<Option<SnapshotReader>> {
+        let newest = self.shared.snapshot(|_| true)?;
+        let newest = newest.filter(|snapshot| snapshot.base.position.lsn > crate::types::Lsn::ZERO);
+        Ok(newest.map(SnapshotReader::new))
+    }
+}
+
+impl Snapshot {
+    pub(super) fn id(&self) -> SnapshotId {
+        SnapshotId(self.base.position)
+    }
+
+    /// A snapshot that was received as a whole.
+    pub(super) fn received(
+        offer: &SnapshotOffer,
+        file: Arc<dyn File>,
+        (places, checksum): (Vec<Place>, u32),
+    ) -> Snapshot {
+        let (base, application_bytes) = ((*offer.base).clone(), offer.bytes);
+        Snapshot { base, application_bytes, checksum, file, layout: Layout::Chunks(places) }
+    }
+
+    /// The snapshot in a file, if all of it checks and it is of this log. Holds a window of it at a time.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    pub(super) fn find(disk: &dyn Disk, name: &str, log_id: LogId) -> Result<Option<Snapshot>> {
+        let Some(file) = open(disk, name, Access::Read)? else { return Ok(None) };
+        let io = |source| Error::io("read", name, source);
+        let Some(head) = Head::read(&*file).map_err(io)?.filter(|head| head.log_id == log_id) else {
+            return Ok(None);
+        };
+        let (at, bytes) = (head.end, head.offer.bytes);
+        let is_whole = file.bytes().map_err(io)? == at.saturating_add(bytes);
+        if !is_whole {
+            let mut sum = RunningCrc::new();
+            let add = |chunk: &Chunk<'_>, _: u64| {
+                sum.update(chunk.bytes);
+                Ok(())
+            };
+            let places = chunks_of(&*file, &head, add).map_err(io)?;
+            let found: u64 = places.iter().map(|place| place.bytes).sum();
+            let snapshot = Snapshot::received(&head.offer, file, (places, sum.finish()));
+            return Ok((found == bytes).then_some(snapshot));
         }
-        let log_id = self.superblock.current().log_id;
-        self.snapshot = store(&*self.files.disk, log_id, INSTALLING, (&offer.base, &application))?;
-        let position = offer.base.position;
-        let segment_id = self.tail().header.segment_id.next();
-        self.parts.clear();
-        drop_log(&self.files, &mut self.superblock, position)?;
-        self.history = EpochHistory::new(position);
-        self.durable = position.lsn;
-        self.vouched = (position.lsn, position.lsn);
-        let (first_lsn, epoch) = (position.lsn.next(), position.epoch);
-        let begin = Begin { log_id, segment_id, first_lsn, epoch, previous_digest: Digest::ZERO };
-        let tail = begin_first(&*self.files.disk, self.spare(0)?, &begin)?;
-        self.parts.push(Part::of_tail(&tail));
-        self.last_block.clear();
+        let (base, layout) = ((*head.offer.base).clone(), Layout::Whole { at });
+        let snapshot = Snapshot { base, application_bytes: bytes, checksum: head.checksum, file, layout };
+        Ok(snapshot.is_sound().map_err(io)?.then_some(snapshot))
+    }
+
+    /// Whether all of it is there, and checks.
+    fn is_sound(&self) -> io::Result<bool> {
+        let mut sum = RunningCrc::new();
+        let mut window =
+            vec![0; WINDOW_BYTES.min(usize::try_from(self.application_bytes).unwrap_or(WINDOW_BYTES))];
+        let mut offset = 0;
+        while offset < self.application_bytes {
+            let left = usize::try_from(self.application_bytes - offset).unwrap_or(usize::MAX);
+            let part = window.len().min(left);
+            match self.read_at(&mut window[..part], offset) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+                read => read?,
+            }
+            sum.update(&window[..part]);
+            offset += part as u64;
+        }
+        Ok(sum.finish() == self.checksum)
+    }
+
+    /// Fills `part` with the application's bytes from `offset` on.
+    fn read_at(&self, mut part: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !part.is_empty() {
+            let (at, bytes) = match &self.layout {
+                Layout::Whole { at } => (at + offset, part.len()),
+                Layout::Chunks(places) => {
+                    let index = places.partition_point(|place| place.offset <= offset);
+                    let place = places[..index].last().filter(|place| offset < place.offset + place.bytes);
+                    let place = place.ok_or(io::ErrorKind::UnexpectedEof)?;
+                    let (skip, header) = (offset - place.offset, CHUNK_HEADER_BYTES as u64);
+                    let left = usize::try_from(place.bytes - skip).unwrap_or(usize::MAX);
+                    (place.at + header + skip, left.min(part.len()))
+                }
+            };
+            let (now, rest) = part.split_at_mut(bytes);
+            if self.file.read_at(now, at)? < bytes {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            (part, offset) = (rest, offset + bytes as u64);
+        }
         Ok(())
     }
-}
 
-/// Finishes the switch to a snapshot that a crash has cut short.
-pub(super) fn finish_install(disk: &Arc<dyn Disk>) -> Result<()> {
-    let Some(bytes) = read_whole(&**disk, INSTALLING)? else { return Ok(()) };
-    // What does not check is found so again when it is read as the base.
-    let Ok((snapshot, _)) = parse(&bytes) else { return Ok(()) };
-    let Some(found) = SuperblockFile::read(&**disk)? else { return Ok(()) };
-    let mut superblock = SuperblockFile::open(&**disk, found.superblock)?;
-    let files = Files::new(Arc::clone(disk), superblock.current().write_method, 0);
-    drop_log(&files, &mut superblock, snapshot.base.position)
-}
-
-/// Drops the log before and after a snapshot that is switched to, and makes that the base. Each step may be done
-/// again.
-fn drop_log(files: &Files, superblock: &mut SuperblockFile, position: Position) -> Result<()> {
-    superblock.update(Copies::Both, |superblock| {
-        superblock.first_lsn = position.lsn.next();
-        superblock.trimmed_epoch = position.epoch;
-        superblock.durable = position.lsn;
-        superblock.clean_tail = None;
-    })?;
-    for name in super::open::list(&*files.disk)? {
-        if matches!(FileName::of(&name), FileName::Segment(_) | FileName::Spare(_)) || name == STAGE {
-            files.remove(&name)?;
-        }
+    fn rot(&self) -> Error {
+        let lsn = self.base.position.lsn;
+        Error::Rot { file: BASE.into(), bytes: 0..self.application_bytes, first: lsn, last: lsn }
     }
-    files.sync_dir()?;
-    files.rename(INSTALLING, BASE)?;
-    files.sync_dir()
 }
 
-/// Stores a snapshot under this name, which it has as a whole or not at all.
-pub(super) fn store(
-    disk: &dyn Disk,
-    log_id: LogId,
-    name: &str,
-    (base, application): (&Base, &[u8]),
-) -> Result<Snapshot> {
-    let offer = SnapshotOffer { base: Arc::new(base.clone()), bytes: application.len() as u64 };
-    let head = SnapshotHead { application_checksum: crc32(application), ..head_of(log_id, &offer) };
-    let mut bytes = head.encode();
-    bytes.extend_from_slice(application);
-    write_whole(disk, name, &bytes)?;
-    let (application_at, application_bytes) = (head.bytes(), offer.bytes);
-    Ok(Snapshot { base: base.clone(), application_at, application_bytes })
+impl Head {
+    /// Reads the head of a file; `None` if there is none that checks.
+    pub(super) fn read(file: &dyn File) -> io::Result<Option<Head>> {
+        let mut bytes = vec![0; crate::format::BLOCK_BYTES];
+        let there = file.read_at(&mut bytes, 0)?;
+        bytes.truncate(there);
+        let Some(stated) = SnapshotHead::stated_bytes(&bytes) else { return Ok(None) };
+        if stated > bytes.len() as u64 {
+            if stated > PIECE_BYTES_MAX.min(file.bytes()?) {
+                return Ok(None);
+            }
+            bytes.resize(usize::try_from(stated).expect("bounded"), 0);
+            let there = file.read_at(&mut bytes, 0)?;
+            bytes.truncate(there);
+        }
+        let Ok(head) = SnapshotHead::decode(&bytes) else { return Ok(None) };
+        let offer = wire::decode_offer(&head.state).ok();
+        let offer = offer.filter(|offer| offer.bytes == head.application_bytes);
+        let (log_id, checksum, end) = (head.log_id, head.application_checksum, head.bytes());
+        Ok(offer.map(|offer| Head { log_id, offer, checksum, end }))
+    }
 }
 
-/// Reads the base; `None` if there is none of this log that checks.
-pub(super) fn read_base(disk: &dyn Disk, log_id: LogId) -> Result<Option<Snapshot>> {
-    let Some(bytes) = read_whole(disk, BASE)? else { return Ok(None) };
-    let own =
-        parse(&bytes).ok().filter(|_| SnapshotHead::decode(&bytes).is_ok_and(|head| head.log_id == log_id));
-    Ok(own.map(|(snapshot, _)| snapshot))
-}
-
-/// Reads what is received, as far as it checks; `None` if there is nothing.
-pub(super) fn read_stage(disk: &dyn Disk, log_id: LogId) -> Result<Option<Stage>> {
-    let Some(bytes) = read_whole(disk, STAGE)? else { return Ok(None) };
-    let Some((head, chunks)) = chunks_of(&bytes).filter(|(head, _)| head.log_id == log_id) else {
-        return Ok(None);
-    };
-    let Ok(offer) = wire::decode_offer(&head.state) else { return Ok(None) };
-    let file = disk.open(STAGE, Access::ReadWrite).map_err(|source| Error::io("open", STAGE, source))?;
-    let end = head.bytes() + chunks.iter().map(Chunk::stored_bytes).sum::<u64>();
-    let staged = chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum();
-    // A sync of it may have failed, and left it in memory only as if it were on the disk (S12).
-    let whole = &bytes[..usize::try_from(end).expect("a place in memory")];
-    file.write_at(whole, 0).map_err(|source| Error::io("write", STAGE, source))?;
-    file.sync().map_err(|source| Error::io("sync", STAGE, source))?;
-    Ok(Some(Stage { offer, file, end, staged }))
-}
-
-fn head_of(log_id: LogId, offer: &SnapshotOffer) -> SnapshotHead {
+/// What a file begins with that holds a snapshot.
+pub(super) fn head_of(log_id: LogId, offer: &SnapshotOffer, checksum: u32) -> Vec<u8> {
     let mut state = Vec::new();
     wire::encode_offer(offer, &mut state);
-    SnapshotHead { log_id, application_bytes: offer.bytes, application_checksum: 0, state }
+    let head = SnapshotHead { log_id, application_bytes: offer.bytes, application_checksum: checksum, state };
+    head.encode()
 }
 
-/// The parts of a snapshot's file.
-fn parse(bytes: &[u8]) -> std::result::Result<(Snapshot, &[u8]), BadBlock> {
-    let head = SnapshotHead::decode(bytes)?;
-    let application = &bytes[usize::try_from(head.bytes()).expect("a place in memory")..];
-    let is_whole =
-        application.len() as u64 == head.application_bytes && crc32(application) == head.application_checksum;
-    let offer = wire::decode_offer(&head.state).map_err(|_| BadBlock::Damaged)?;
-    if !is_whole || offer.bytes != head.application_bytes {
-        return Err(BadBlock::Damaged);
-    }
-    let (application_at, application_bytes) = (head.bytes(), offer.bytes);
-    Ok((Snapshot { base: (*offer.base).clone(), application_at, application_bytes }, application))
-}
-
-/// The head of what is received, and its chunks as far as they check and follow one another.
-fn chunks_of(bytes: &[u8]) -> Option<(SnapshotHead, Vec<Chunk<'_>>)> {
-    let head = SnapshotHead::decode(bytes).ok()?;
-    let mut rest = &bytes[usize::try_from(head.bytes()).ok()?..];
-    let mut chunks = Vec::new();
-    let mut staged = 0;
-    while let Ok(chunk) = Chunk::parse(rest) {
-        // Zeros after the end are an empty chunk that checks.
-        if chunk.offset != staged || chunk.bytes.is_empty() {
+/// The chunks after the head as far as they check and follow on one another; `take` is told each, and where it is.
+pub(super) fn chunks_of(
+    file: &dyn File,
+    head: &Head,
+    mut take: impl FnMut(&Chunk<'_>, u64) -> io::Result<()>,
+) -> io::Result<Vec<Place>> {
+    let mut places = Vec::new();
+    let (mut offset, mut at) = (0, head.end);
+    let (length, mut bytes) = (file.bytes()?, Vec::new());
+    while offset < head.offer.bytes {
+        let mut header = [0; CHUNK_HEADER_BYTES];
+        if file.read_at(&mut header, at)? < CHUNK_HEADER_BYTES {
             break;
         }
-        staged += chunk.bytes.len() as u64;
-        rest = &rest[usize::try_from(chunk.stored_bytes()).ok()?..];
-        chunks.push(chunk);
+        let stored = Chunk::stated_bytes(&header).min(length.saturating_sub(at)).min(PIECE_BYTES_MAX);
+        bytes.resize(usize::try_from(stored).expect("a chunk that fits in memory"), 0);
+        let there = file.read_at(&mut bytes, at)?;
+        // Zeros after the end are an empty chunk that checks.
+        let chunk = Chunk::parse(&bytes[..there]).ok();
+        let Some(chunk) = chunk.filter(|chunk| chunk.offset == offset && !chunk.bytes.is_empty()) else {
+            break;
+        };
+        let size = chunk.bytes.len() as u64;
+        if size > head.offer.bytes - offset {
+            break;
+        }
+        take(&chunk, at)?;
+        places.push(Place { offset, at, bytes: size });
+        (offset, at) = (offset + size, at + stored);
     }
-    (staged <= head.application_bytes).then_some((head, chunks))
+    Ok(places)
 }
 
-/// Writes a file as a whole, durably, and gives it its name only then.
-fn write_whole(disk: &dyn Disk, name: &str, bytes: &[u8]) -> Result<Arc<dyn File>> {
-    assert!(name != SUPERBLOCK, "the superblock has two slots");
-    let unfinished = format!("{name}.tmp");
-    let io = |doing| move |source| Error::io(doing, name, source);
-    match disk.remove(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io("remove")(error)),
-        _ => {}
+/// Opens a file; `None` if there is none.
+pub(super) fn open(disk: &dyn Disk, name: &str, access: Access) -> Result<Option<Arc<dyn File>>> {
+    match disk.open(name, access) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => file.map(Some).map_err(|source| Error::io("open", name, source)),
     }
-    let file = disk.create(&unfinished).map_err(io("create"))?;
-    file.write_at(bytes, 0).map_err(io("write"))?;
-    file.sync().map_err(io("sync"))?;
-    disk.rename(&unfinished, name).map_err(io("rename"))?;
-    disk.sync_dir().map_err(io("sync"))?;
-    Ok(file)
-}
-
-/// Reads a file as a whole; `None` if there is none.
-fn read_whole(disk: &dyn Disk, name: &str) -> Result<Option<Vec<u8>>> {
-    let io = |doing| move |source| Error::io(doing, name, source);
-    let file = match disk.open(name, Access::Read) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file.map_err(io("open"))?,
-    };
-    let length = file.bytes().map_err(io("look at"))?;
-    let mut bytes = vec![0; usize::try_from(length).expect("a file that fits in memory")];
-    let there = file.read_at(&mut bytes, 0).map_err(io("read"))?;
-    bytes.truncate(there);
-    Ok(Some(bytes))
 }

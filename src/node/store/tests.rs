@@ -2,8 +2,11 @@
 
 mod author;
 mod damage;
+mod flushes;
+mod readers;
 mod records;
 mod snapshots;
+mod streams;
 
 use std::sync::Arc;
 
@@ -15,7 +18,8 @@ use crate::error::Result;
 use crate::protocol::{Base, Member, Membership, Position, Producers, Quorums, State, Voter};
 use crate::types::{DiskId, Lsn, LsnRange, ReplicaId};
 
-const OPTIONS: StoreOptions = StoreOptions { segment_bytes: 32 << 10 };
+const OPTIONS: StoreOptions =
+    StoreOptions { segment_bytes: 32 << 10, cache_bytes: 64 << 10, write_method: None };
 
 fn me() -> Member {
     Member { id: ReplicaId::new(1), disk: DiskId::new(77) }
@@ -70,7 +74,7 @@ fn check_against(store: &ReplicaStore, author: &Author) {
 fn fill(store: &mut ReplicaStore, author: &mut Author, groups: u64) {
     for _ in 0..groups {
         let (group, frames) = author.next();
-        store.write(&group, &frames).unwrap();
+        store.write(&group, frames).unwrap();
         if author.below(3) == 0 {
             store.sync().unwrap();
         }

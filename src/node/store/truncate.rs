@@ -44,6 +44,7 @@ impl ReplicaStore {
         self.sync()?;
         let kept = self.prepare_cut(after)?;
         let spare = self.spare(0)?;
+        self.shared.begin_change();
         self.superblock.update(Copies::Both, |superblock| superblock.durable = after)?;
         while self.parts.last().is_some_and(|part| part.header.first_lsn > after) {
             let part = self.parts.pop().expect("looked at above");
@@ -53,7 +54,7 @@ impl ReplicaStore {
         }
         self.history.truncate(after);
         self.durable = after;
-        self.vouched = (after, after);
+        self.vouched = after;
         let last = kept.as_ref().map(Kept::index);
         if let Some(kept) = kept {
             self.cut(kept)?;
@@ -66,9 +67,8 @@ impl ReplicaStore {
         let epoch = self.history.last().epoch;
         let begin = Begin { log_id, segment_id, first_lsn: after.next(), epoch, previous_digest };
         let tail = begin_first(&*self.files.disk, spare, &begin)?;
-        self.parts.push(Part::of_tail(&tail));
-        self.last_block.clear();
-        Ok(())
+        self.go_on_in(&tail)?;
+        self.show_change()
     }
 
     /// Makes ready what a cut keeps of the segment that holds `after`, with nothing changed yet; `None` if no record is
@@ -106,7 +106,7 @@ impl ReplicaStore {
         let header = SegmentHeader { incarnation, ..part.header };
         let extent = recast(&*file, Original { header: &part.header, bytes, extent }, &header)?;
         seal_extent(&*file, &header, &extent, self.files.disk.wall_ms())?;
-        Ok(Part { is_sealed: true, ..Part::new(header, waiting.into(), file, extent) })
+        Ok(Part::new(header, waiting.into(), file, extent).sealed())
     }
 
     /// The same where the cut divides a gap; a batch is never divided.
@@ -115,7 +115,7 @@ impl ReplicaStore {
         let found = walk.seek(bytes, after).ok().flatten().map(|(_, frame)| *frame.header());
         match found {
             Some(frame) if frame.kind == FrameKind::Gap => {
-                let mut pieces = part.pieces(bytes)?;
+                let mut pieces = part.pieces(&self.files)?;
                 pieces.cut(after);
                 self.forge(part, &pieces, Ending::Sealed { stated: None })
             }
@@ -129,8 +129,10 @@ impl ReplicaStore {
             Kept::AsItIs { .. } => Ok(()),
             Kept::InPlace { index, extent } => {
                 let part = &mut self.parts[index];
-                seal_extent(&*part.file, &part.header, &extent, self.files.disk.wall_ms())?;
-                (part.extent, part.is_sealed) = (extent, true);
+                let file = part.file(&self.files)?;
+                seal_extent(&*file, &part.header, &extent, self.files.disk.wall_ms())?;
+                part.extent = extent;
+                part.seal();
                 Ok(())
             }
             Kept::Waiting { index, part } => self.switch(index, *part),

@@ -109,6 +109,7 @@ impl Replica {
                 self.out_of_step(from, Refusal::OutOfOrder)
             };
         }
+        self.ledger.append(&group);
         self.write(group);
         self.learn_commit(commit);
         if !self.rules(Rule::PersistBeforeSend) {

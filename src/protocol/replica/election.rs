@@ -98,8 +98,18 @@ impl Replica {
         if is_leader && self.config.lease_drift_ppm.is_none() && self.config.policy != FailoverPolicy::Manual
         {
             self.heard = None;
-            self.election_at = self.election_at.min(self.patience.hurried(self.now, &self.config.timing));
+            let rank = self.rank_without(id);
+            let hurried = self.patience.hurried(self.now, &self.config.timing, rank);
+            self.election_at = self.election_at.min(hurried);
         }
+    }
+
+    /// How many voters come before this one, in an order that all of them know, if that one is gone.
+    fn rank_without(&self, gone: ReplicaId) -> u32 {
+        let Some(membership) = self.ledger.membership() else { return 0 };
+        let own = self.config.me.id;
+        let voters = membership.electorate.voters.iter().map(|voter| voter.member.id);
+        u32::try_from(voters.filter(|voter| *voter < own && *voter != gone).count()).unwrap_or(0)
     }
 
     pub(super) fn pre_vote(&mut self, from: Member, next: Epoch, last: Position) -> Taken {

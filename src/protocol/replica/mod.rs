@@ -31,7 +31,7 @@ use self::primary::Reign;
 use self::snapshot::Staging;
 use super::config::{Config, ConfigError, FailoverPolicy, Start};
 use super::effect::{Effect, Halt, Outcome};
-use super::group::Group;
+use super::group::{Group, Span};
 use super::health::Health;
 use super::input::{Input, Proposal};
 use super::membership::Member;
@@ -72,6 +72,8 @@ pub struct Replica {
     refusals: Refusals,
     halted: Option<Halt>,
     told: Option<(Role, Epoch, Option<ReplicaId>)>,
+    /// Room for the spans of a group in the making; empty in between.
+    spans: Vec<Span>,
 }
 
 /// What a replica does in its epoch.
@@ -121,6 +123,7 @@ impl Replica {
             refusals: Refusals::default(),
             halted: None,
             told: None,
+            spans: Vec::new(),
             config,
         };
         replica.tell_role();
@@ -185,7 +188,9 @@ impl Replica {
         match input {
             Input::Tick => {}
             Input::Received(envelope) => self.receive(envelope),
-            Input::Propose(proposal) => self.propose(&proposal),
+            Input::Propose(proposal) => {
+                self.gather(&[proposal], |_| {});
+            }
             Input::Register { token } => self.register(token),
             Input::MetaSaved { number } => self.meta_saved(number),
             Input::Durable { incarnation, lsn } => self.durable(incarnation, lsn),
@@ -319,9 +324,8 @@ impl Replica {
         }
     }
 
-    /// This replica writes a group of its own or of its primary's.
+    /// This replica writes a group of its own or of its primary's, of which its ledger has taken note.
     fn write(&mut self, group: Group) {
-        self.ledger.append(&group);
         self.unsynced_since.get_or_insert(self.now);
         self.outbox.push(Effect::Write(group));
     }

@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 use super::{Office, Replica};
 use crate::protocol::effect::Outcome;
 use crate::protocol::group::{Content, Group, Span, Spans};
+use crate::protocol::history::Position;
 use crate::protocol::input::Proposal;
 use crate::protocol::message::Message;
 use crate::protocol::producers::Known;
 use crate::protocol::rules::Rule;
-use crate::protocol::wire;
+use crate::protocol::time::Time;
+use crate::protocol::wire::{self, GROUP_SPANS_MAX};
 use crate::types::{Epoch, Lsn, LsnRange};
 
 /// Tokens that wait for a commit.
@@ -37,16 +39,65 @@ struct Retried {
 }
 
 impl Replica {
-    pub(super) fn propose(&mut self, proposal: &Proposal) {
-        let content = match self.judge(proposal) {
-            Ok(content) => content,
-            Err(Some(outcome)) => return self.resolve(proposal.token, outcome),
-            Err(None) => return,
-        };
+    /// Takes records of clients: each proposal is judged in its turn, as if it came alone, and those that are taken
+    /// become one group. Then [`poll`](Replica::poll) until there is no more effect.
+    ///
+    /// Returns how many were looked at: at least the first, and then as long as the group has room. `taken` is cleared, and
+    /// told the places of those that are in the group, in its order. The others that were looked at are answered by
+    /// effects: at once, or with the commit of what they repeat.
+    pub fn propose(&mut self, now: Time, proposals: &[Proposal], taken: &mut Vec<u32>) -> usize {
+        taken.clear();
+        if self.halted.is_some() {
+            for proposal in proposals {
+                self.resolve(proposal.token, Outcome::NotTaken { primary: None });
+            }
+            return proposals.len();
+        }
+        self.now = self.now.max(now);
+        self.keep_time();
+        let looked = self.gather(proposals, |place| taken.push(place));
+        self.tell_role();
+        looked
+    }
+
+    /// Makes a group of the proposals that can be taken, and says their places; returns how many were looked at.
+    pub(super) fn gather(&mut self, proposals: &[Proposal], mut take: impl FnMut(u32)) -> usize {
+        let bytes_max = self.config.limits.group_bytes_max;
         let first = self.ledger.last().lsn.next();
-        let range = LsnRange { first, last: first.plus(u64::from(proposal.records) - 1) };
-        self.await_commit(proposal.token, range, proposal.bytes);
-        self.append_group(range, proposal.bytes, content);
+        let (mut next, mut bytes, mut looked) = (first, 0_u64, 0);
+        let mut spans = std::mem::take(&mut self.spans);
+        for (proposal, place) in proposals.iter().zip(0_u32..) {
+            let is_full = bytes.saturating_add(proposal.bytes) > bytes_max || spans.len() == GROUP_SPANS_MAX;
+            if is_full && next > first {
+                break;
+            }
+            looked += 1;
+            match self.judge(proposal, next) {
+                Err(Some(outcome)) => self.resolve(proposal.token, outcome),
+                Err(None) => {}
+                Ok(span) => {
+                    // So that the next one of the same producer is judged by it.
+                    span.iter().for_each(|span| self.ledger.producers.add(span));
+                    spans.extend(span);
+                    let range = LsnRange { first: next, last: next.plus(u64::from(proposal.records) - 1) };
+                    self.await_commit(proposal.token, range, proposal.bytes);
+                    next = range.last.next();
+                    bytes += proposal.bytes;
+                    take(place);
+                }
+            }
+        }
+        if next > first {
+            let range = LsnRange { first, last: next.prev() };
+            let content = Content::Records(Spans::from(spans.as_slice()));
+            let group = Group { epoch: self.meta.epoch, range, bytes, content };
+            let previous = self.ledger.last();
+            self.ledger.history.append(group.epoch, group.range);
+            self.publish(previous, group);
+        }
+        spans.clear();
+        self.spans = spans;
+        looked
     }
 
     pub(super) fn register(&mut self, token: u64) {
@@ -75,10 +126,16 @@ impl Replica {
         range
     }
 
-    /// Writes a group and sends it to all who are where it begins; neither waits for the other.
     fn append_group(&mut self, range: LsnRange, bytes: u64, content: Content) {
         let group = Group { epoch: self.meta.epoch, range, bytes, content };
         let previous = self.ledger.last();
+        self.ledger.append(&group);
+        self.publish(previous, group);
+    }
+
+    /// Writes a group and sends it to all who are where it begins; neither waits for the other.
+    fn publish(&mut self, previous: Position, group: Group) {
+        let (range, bytes) = (group.range, group.bytes);
         self.write(group.clone());
         let commit = self.ledger.commit;
         let (window, now) = (self.config.limits.window_bytes, self.now);
@@ -94,16 +151,15 @@ impl Replica {
         }
     }
 
-    /// The content that a proposal becomes; otherwise what it is answered, if it is answered now.
-    fn judge(&mut self, proposal: &Proposal) -> Result<Content, Option<Outcome>> {
-        match (self.refuses(proposal.bytes), self.never_takes(proposal)) {
+    /// The span that a proposal becomes, whose first record is `lsn`; otherwise what it is answered, if it is answered now.
+    fn judge(&mut self, proposal: &Proposal, lsn: Lsn) -> Result<Option<Span>, Option<Outcome>> {
+        match (self.refuses(proposal.bytes), self.never_takes(proposal, lsn)) {
             // Who is told to come back later has to have something to come back with.
             (None | Some(Outcome::Busy), Some(never)) => return Err(Some(never)),
             (Some(refused), _) => return Err(Some(refused)),
             (None, None) => {}
         }
-        let first = self.ledger.last().lsn;
-        let Some((producer, sequence)) = proposal.producer else { return Ok(Content::PLAIN) };
+        let Some((producer, sequence)) = proposal.producer else { return Ok(None) };
         match self.ledger.producers.look_up(producer, sequence, proposal.records) {
             Known::New => {}
             Known::Duplicate { .. } if !self.rules(Rule::RefuseDuplicates) => {}
@@ -111,8 +167,7 @@ impl Replica {
             Known::OutOfSequence { expected } => return Err(Some(Outcome::OutOfSequence { expected })),
             Known::Unknown => return Err(Some(Outcome::UnknownProducer)),
         }
-        let span = Span { producer, sequence, lsn: first.next(), records: proposal.records };
-        Ok(Content::Records(Spans::One(span)))
+        Ok(Some(Span { producer, sequence, lsn, records: proposal.records }))
     }
 
     /// A retry is answered when what it repeats is committed.
@@ -141,13 +196,13 @@ impl Replica {
     }
 
     /// Why this can never be appended, whenever it is tried.
-    fn never_takes(&self, proposal: &Proposal) -> Option<Outcome> {
+    fn never_takes(&self, proposal: &Proposal, lsn: Lsn) -> Option<Outcome> {
         let bytes_max = self.config.limits.group_bytes_max;
         if proposal.bytes > bytes_max {
             return Some(Outcome::TooLarge { bytes_max });
         }
-        let last = self.ledger.last().lsn.get().checked_add(u64::from(proposal.records));
-        let fits = last.is_some_and(|last| last < Lsn::LAST.get());
+        let end = lsn.get().checked_add(u64::from(proposal.records));
+        let fits = end.is_some_and(|end| end <= Lsn::LAST.get());
         (proposal.records == 0 || !fits).then_some(Outcome::Invalid)
     }
 

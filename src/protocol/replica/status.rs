@@ -103,6 +103,18 @@ impl Replica {
         }
     }
 
+    /// The oldest record that its log has, or would have.
+    #[must_use]
+    pub fn first(&self) -> Lsn {
+        self.ledger.first()
+    }
+
+    /// Whether something is lost (S11).
+    #[must_use]
+    pub const fn health(&self) -> &Health {
+        &self.health
+    }
+
     /// What it is now.
     #[must_use]
     pub fn role(&self) -> Role {
@@ -114,6 +126,17 @@ impl Replica {
             Office::Backup if self.is_voter() => Role::Backup,
             Office::Backup => Role::Learner,
         }
+    }
+
+    /// Who is known to have synced how much, this replica first; on a primary also the others, as far as their copies
+    /// count.
+    pub fn copies(&self) -> impl Iterator<Item = (Member, Lsn)> + '_ {
+        let peers = match &self.office {
+            Office::Primary(reign) => reign.peers.as_slice(),
+            Office::Backup | Office::Candidate(_) => &[],
+        };
+        let own = (self.config.me, self.ledger.durable);
+        std::iter::once(own).chain(peers.iter().map(|peer| (peer.member, peer.acked)))
     }
 
     /// Who takes part, as far as this replica knows: the newest membership in its log, committed or not.

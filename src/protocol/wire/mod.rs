@@ -5,8 +5,8 @@
 //! | at | bytes | what |
 //! |---|---|---|
 //! | 0 | 2 | [`VERSION`] |
-//! | 2 | 1 | the form: 1 envelope, 2 control record, 3 base, 4 meta, 5 snapshot offer |
-//! | 3 | 1 | which message, or which control record; 0 in the others |
+//! | 2 | 1 | the form: 1 envelope, 2 control record, 3 base, 4 meta, 5 snapshot offer, 6 request, 7 reply |
+//! | 3 | 1 | which message, control record, request or reply; 0 in the others |
 //!
 //! Then come the fields in the order in which the types declare them: flags in one byte (0 or 1), what may be absent
 //! behind such a flag, lists behind their count (4 bytes), identities of clusters and disks in 16 bytes, all else in 8
@@ -17,7 +17,7 @@
 //! which counts what it refuses. Only one sequence of bytes stands for each value, and every count is held against its
 //! bound and against the bytes that are there before anything is allocated.
 
-mod field;
+pub(super) mod field;
 mod group;
 mod history;
 mod membership;
@@ -26,7 +26,7 @@ mod state;
 
 use std::fmt;
 
-use self::field::{Field, Reader};
+use self::field::{Coded, Field, Reader};
 use super::group::Content;
 use super::message::{Envelope, SnapshotOffer};
 use super::state::{Base, Meta};
@@ -50,12 +50,14 @@ const PREAMBLE_BYTES: usize = 4;
 
 /// What the bytes are of.
 #[derive(Clone, Copy)]
-enum Form {
+pub(super) enum Form {
     Envelope = 1,
     Control = 2,
     Base = 3,
     Meta = 4,
     Offer = 5,
+    Request = 6,
+    Reply = 7,
 }
 
 /// Why bytes are no message.
@@ -198,6 +200,19 @@ fn decode_whole<T: Field>(form: Form, bytes: &[u8]) -> Result<T, BadMessage> {
         0 => T::take(&mut reader).and_then(|value| reader.end(value)),
         _ => Err(BadMessage::Malformed),
     }
+}
+
+/// Appends the bytes of one of several.
+pub(super) fn encode_coded<T: Coded>(form: Form, value: &T, out: &mut Vec<u8>) {
+    put_preamble(form, value.code(), out);
+    value.put_fields(out);
+}
+
+/// Reads one of several.
+pub(super) fn decode_coded<T: Coded>(form: Form, bytes: &[u8]) -> Result<T, BadMessage> {
+    let mut reader = Reader::new(bytes);
+    let code = take_preamble(form, &mut reader)?;
+    T::take_fields(code, &mut reader).and_then(|value| reader.end(value))
 }
 
 fn put_preamble(form: Form, code: u8, out: &mut Vec<u8>) {

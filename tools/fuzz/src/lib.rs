@@ -8,6 +8,7 @@ mod corpus;
 mod directory;
 mod message;
 mod mutate;
+mod request;
 mod segment;
 mod snapshot;
 
@@ -20,6 +21,7 @@ pub use corpus::replay_corpus;
 pub use directory::fuzz_directory;
 pub use message::fuzz_message;
 pub use mutate::Noise;
+pub use request::fuzz_request;
 pub use segment::fuzz_segment;
 pub use snapshot::fuzz_snapshot;
 
@@ -35,12 +37,13 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "directory", check: fuzz_directory, seeds: directories, mend: mend_directory },
     Target { name: "examine", check: fuzz_examine, seeds: segments, mend: mutate::mend },
     Target { name: "frame", check: fuzz_frame, seeds: frames, mend: mutate::mend },
     Target { name: "journal", check: fuzz_journal, seeds: journals, mend: mutate::mend },
     Target { name: "message", check: fuzz_message, seeds: message::messages, mend: |_| {} },
+    Target { name: "request", check: fuzz_request, seeds: request::requests, mend: |_| {} },
     Target { name: "segment", check: fuzz_segment, seeds: segments, mend: mutate::mend },
     Target { name: "snapshot", check: fuzz_snapshot, seeds: snapshot::snapshots, mend: snapshot::mend },
     Target { name: "superblock", check: fuzz_superblock, seeds: || vec![SLOT.to_vec()], mend: mutate::mend },

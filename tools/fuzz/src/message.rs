@@ -15,7 +15,11 @@ pub fn fuzz_message(bytes: &[u8]) {
     again(bytes, wire::encode_meta, wire::decode_meta);
 }
 
-fn again<T: Debug>(bytes: &[u8], encode: fn(&T, &mut Vec<u8>), decode: fn(&[u8]) -> Result<T, BadMessage>) {
+pub(crate) fn again<T: Debug>(
+    bytes: &[u8],
+    encode: fn(&T, &mut Vec<u8>),
+    decode: fn(&[u8]) -> Result<T, BadMessage>,
+) {
     let Ok(value) = decode(bytes) else { return };
     let mut again = Vec::new();
     encode(&value, &mut again);
@@ -24,7 +28,12 @@ fn again<T: Debug>(bytes: &[u8], encode: fn(&T, &mut Vec<u8>), decode: fn(&[u8])
 
 /// One of each message.
 pub(crate) fn messages() -> Vec<Vec<u8>> {
-    GOLDEN.lines().filter_map(|line| line.split_once(' ')).map(|(_, hex)| bytes_of(hex)).collect()
+    of_golden(GOLDEN)
+}
+
+/// The bytes on each line of a golden file.
+pub(crate) fn of_golden(text: &str) -> Vec<Vec<u8>> {
+    text.lines().filter_map(|line| line.split_once(' ')).map(|(_, hex)| bytes_of(hex)).collect()
 }
 
 fn bytes_of(hex: &str) -> Vec<u8> {

@@ -6,6 +6,7 @@ use annals::WriteMethod;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::cluster::args::{CatchupArgs, FailoverArgs, PauseArgs, ReplicateArgs, TransferArgs};
 use crate::units::{parse_bytes, parse_bytes_above_zero, parse_rate, parse_record_bytes, parse_secs};
 
 /// Measures a disk, and how close durable appends to an annals log come to its limit.
@@ -68,6 +69,16 @@ pub(crate) enum Command {
     /// Kills a process that writes, over and over, and compares what is left with an account of what it was
     /// promised.
     Torture(TortureArgs),
+    /// Appends to a cluster: replicas are processes of their own, over the loopback.
+    Replicate(ReplicateArgs),
+    /// Kills the primary of a cluster under load, over and over: the time without a commit, and what was lost.
+    Failover(FailoverArgs),
+    /// Hands the primary's role over under load: the time without a commit, and appends that failed.
+    Transfer(TransferArgs),
+    /// Stops the primary of a cluster with SIGSTOP for a while: whoever wakes up deposed acknowledges nothing.
+    Pause(PauseArgs),
+    /// How fast a lagging or a blank replica gets what it lacks, and what clients notice of that.
+    Catchup(CatchupArgs),
     /// The same workloads on annals, raft-engine and okaywal, runs interleaved.
     #[cfg(feature = "peers")]
     Compare(CompareArgs),
@@ -80,6 +91,9 @@ pub(crate) enum Command {
     /// Writes to a log in many ways until it is killed or its standard input ends: run by `torture`.
     #[command(hide = true)]
     ChildTorture(ChildTortureArgs),
+    /// Is one replica of a cluster until its standard input ends.
+    #[command(hide = true)]
+    ChildReplica(ChildReplicaArgs),
 }
 
 #[derive(Debug, Args)]
@@ -228,6 +242,12 @@ pub(crate) struct ChildTortureArgs {
     pub(crate) trial: String,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ChildReplicaArgs {
+    /// Which one, and where, as JSON.
+    pub(crate) duty: String,
+}
+
 #[cfg(feature = "peers")]
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
@@ -302,7 +322,19 @@ mod tests {
 
     #[test]
     fn every_subcommand_takes_the_common_flags() {
-        for command in ["device", "append", "read", "open", "roll", "torture"] {
+        for command in [
+            "device",
+            "append",
+            "read",
+            "open",
+            "roll",
+            "torture",
+            "replicate",
+            "failover",
+            "transfer",
+            "pause",
+            "catchup",
+        ] {
             let cli =
                 Cli::try_parse_from(["log-bench", command, "--dir", "d", "--keep", "--json", "--html", "h"]);
             let common = cli.unwrap().common;

@@ -26,6 +26,13 @@ pub(crate) enum Error {
         /// What the log said.
         source: annals::Error,
     },
+    /// A replica or a client of a cluster refused something.
+    Cluster {
+        /// What was tried: "start", "append to".
+        doing: &'static str,
+        /// What it said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Another engine of `compare` refused something.
     #[cfg(feature = "peers")]
     Peer {
@@ -95,6 +102,13 @@ impl Error {
         move |source| Error::Io { doing, path: path.to_path_buf(), source }
     }
 
+    /// Wraps what a replica or a client said, for `map_err`.
+    pub(crate) fn cluster<E: std::error::Error + Send + Sync + 'static>(
+        doing: &'static str,
+    ) -> impl FnOnce(E) -> Error {
+        move |source| Error::Cluster { doing, source: Box::new(source) }
+    }
+
     /// Wraps what the log said, for `map_err`.
     pub(crate) fn log(doing: &'static str) -> impl FnOnce(annals::Error) -> Error {
         move |source| Error::Log { doing, source }
@@ -140,6 +154,7 @@ impl fmt::Display for Error {
                 crate::units::bytes(*free),
                 crate::units::bytes(*needed)
             ),
+            Error::Cluster { doing, source } => write!(f, "could not {doing} the cluster: {source}"),
             Error::EmptyInput { path } => {
                 write!(f, "{} has no line to append; name a text file with --input", path.display())
             }

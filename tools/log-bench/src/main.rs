@@ -4,13 +4,16 @@
 //! guards the directory, and `report` shows what was found.
 
 mod append;
+mod catchup;
 mod cli;
+mod cluster;
 #[cfg(feature = "peers")]
 mod compare;
 mod device;
 mod drive;
 mod engine;
 mod error;
+mod failover;
 mod latency;
 mod machine;
 mod place;
@@ -18,6 +21,7 @@ mod progress;
 mod raw;
 mod read;
 mod reopen;
+mod replicate;
 mod report;
 mod roll;
 mod spread;
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
         Some(Command::ChildOpen(args)) => reopen::child_open(args),
         Some(Command::ChildAppend(args)) => reopen::child_append(args),
         Some(Command::ChildTorture(args)) => torture::child(args),
+        Some(Command::ChildReplica(args)) => cluster::replica::child(&args.duty),
         _ => measure(&cli),
     };
     match done {
@@ -106,9 +111,19 @@ fn run(cli: &Cli, place: &Place) -> Result<Report> {
         Some(Command::Open(args)) => reopen::run(args, place),
         Some(Command::Roll(args)) => roll::run(args, place),
         Some(Command::Torture(args)) => torture::run(args, place),
+        Some(Command::Replicate(args)) => replicate::run(args, place),
+        Some(Command::Failover(args)) => failover::run(args, place),
+        Some(Command::Transfer(args)) => failover::transfer(args, place),
+        Some(Command::Pause(args)) => failover::pause(args, place),
+        Some(Command::Catchup(args)) => catchup::run(args, place),
         #[cfg(feature = "peers")]
         Some(Command::Compare(args)) => compare::run(args, place),
-        Some(Command::ChildOpen(_) | Command::ChildAppend(_) | Command::ChildTorture(_)) => {
+        Some(
+            Command::ChildOpen(_)
+            | Command::ChildAppend(_)
+            | Command::ChildTorture(_)
+            | Command::ChildReplica(_),
+        ) => {
             unreachable!("main runs them without a place")
         }
     }

@@ -162,6 +162,12 @@ pub(crate) struct DumpArgs {
 pub(crate) struct RepairArgs {
     /// The log's directory
     pub(crate) dir: PathBuf,
+    /// The log is a replica's: fetch exactly what it has lost from another replica, at this address
+    #[arg(long, value_name = "HOST:PORT", requires = "certs", conflicts_with = "accept_loss")]
+    pub(crate) from_peer: Option<String>,
+    /// With --from-peer: a directory with ca.pem, and the certificate and key of a replica or an admin
+    #[arg(long, value_name = "DIR", requires = "from_peer")]
+    pub(crate) certs: Option<PathBuf>,
     /// How many acknowledged records the repair gives up, as plan tells; needed if it gives up any
     #[arg(long, value_name = "N")]
     pub(crate) accept_loss: Option<u64>,
@@ -317,6 +323,9 @@ mod tests {
             "log-recover scrub d --rate 0",
             "log-recover scrub d --repeat -1",
             "log-recover repair d --accept-loss all",
+            "log-recover repair d --from-peer a:1",
+            "log-recover repair d --certs c",
+            "log-recover repair d --from-peer a:1 --certs c --accept-loss 1",
             "log-recover completions bash --json",
             "log-recover mend d",
         ] {

@@ -60,6 +60,13 @@ pub(crate) enum Error {
         /// The log's directory.
         dir: PathBuf,
     },
+    /// Nothing can be fetched from this replica.
+    Peer {
+        /// Why.
+        reason: String,
+        /// What to do next.
+        advice: &'static str,
+    },
     /// A signal ended it.
     Stopped,
 }
@@ -90,9 +97,11 @@ impl Error {
     /// The exit status.
     pub(crate) fn status(&self) -> Status {
         match self {
-            Error::Path { .. } | Error::Log { .. } | Error::Trimmed { .. } | Error::NewLog { .. } => {
-                Status::Refused
-            }
+            Error::Path { .. }
+            | Error::Log { .. }
+            | Error::Trimmed { .. }
+            | Error::NewLog { .. }
+            | Error::Peer { .. } => Status::Refused,
             Error::Unrepaired { status, .. } => *status,
             Error::InsideLog { .. } => Status::Usage,
             Error::Stopped => Status::Stopped,
@@ -111,6 +120,7 @@ impl Error {
             }
             Error::Trimmed { .. } => "trimmed".to_owned(),
             Error::InsideLog { .. } => "inside_log".to_owned(),
+            Error::Peer { .. } => "peer".to_owned(),
             Error::Stopped => "stopped".to_owned(),
         }
     }
@@ -126,6 +136,7 @@ impl Error {
             }
             Error::NewLog { .. } => Some("name a directory that is new or empty".to_owned()),
             Error::InsideLog { .. } => Some("name a directory that is not inside the log's own".to_owned()),
+            Error::Peer { advice, .. } => Some((*advice).to_owned()),
             Error::Stopped => None,
         }
     }
@@ -153,6 +164,7 @@ impl fmt::Display for Error {
             Error::InsideLog { path, dir } => {
                 write!(f, "{} is inside the log's own directory {}", name(path), name(dir))
             }
+            Error::Peer { reason, .. } => f.write_str(&shown(reason)),
             Error::Stopped => f.write_str("stopped by a signal before it was done"),
         }
     }

@@ -10,6 +10,7 @@ mod look;
 mod manual;
 mod mend;
 mod out;
+mod peer;
 mod place;
 mod progress;
 mod records;

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::cli::{RepairArgs, UndoArgs, VerifyArgs};
 use crate::error::{Error, Result};
 use crate::look;
+use crate::peer;
 use crate::place::{Place, shown};
 use crate::progress::Progress;
 use crate::report::{json, steps, verdict::Verdict, words};
@@ -42,6 +43,9 @@ pub(crate) fn plan(args: &VerifyArgs, session: &Session) -> Result<Status> {
 
 /// Carries the plan out, or finishes a repair that was interrupted.
 pub(crate) fn repair(args: &RepairArgs, session: &Session) -> Result<Status> {
+    if let Some(address) = &args.from_peer {
+        return peer::repair(args, address, session);
+    }
     let place = Place::open(&args.dir)?;
     let before = look::headers(&place)?;
     let plan = match &before.unfinished_repair {

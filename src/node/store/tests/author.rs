@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::{membership, range};
 use crate::node::{check_group, frame_group};
 use crate::protocol::{Content, Group, Position, Span, Spans};
@@ -10,7 +12,7 @@ use crate::types::{Epoch, Lsn, ProducerId};
 /// What was written, as the primary would have it.
 #[derive(Clone, Default)]
 pub(super) struct Author {
-    pub(super) groups: Vec<(Group, Vec<u8>)>,
+    pub(super) groups: Vec<(Group, Bytes)>,
     pub(super) epoch: u64,
     pub(super) last: u64,
     pub(super) chance: u64,
@@ -27,11 +29,11 @@ impl Author {
         (self.chance >> 33) % bound
     }
 
-    pub(super) fn group(&mut self, content: Content, records: &[Vec<u8>]) -> (Group, Vec<u8>) {
+    pub(super) fn group(&mut self, content: Content, records: &[Vec<u8>]) -> (Group, Bytes) {
         let count = records.len().max(1) as u64;
         let range = range(self.last + 1, self.last + count);
         let mut group = Group { epoch: Epoch::new(self.epoch), range, bytes: 0, content };
-        let frames = frame_group(&group, records);
+        let frames = Bytes::from(frame_group(&group, records));
         group.bytes = frames.len() as u64;
         check_group(&group, &frames).unwrap();
         self.last += count;
@@ -39,7 +41,7 @@ impl Author {
         (group, frames)
     }
 
-    pub(super) fn next(&mut self) -> (Group, Vec<u8>) {
+    pub(super) fn next(&mut self) -> (Group, Bytes) {
         if self.epoch == 0 || self.below(12) == 0 {
             self.epoch += 1 + self.below(2);
             return self.group(Content::EpochStart, &[]);
@@ -74,12 +76,12 @@ impl Author {
     }
 
     /// The records of the groups, by LSN.
-    pub(super) fn frames(&self) -> BTreeMap<u64, Vec<u8>> {
+    pub(super) fn frames(&self) -> BTreeMap<u64, Bytes> {
         self.groups.iter().map(|(group, frames)| (group.range.first.get(), frames.clone())).collect()
     }
 
     pub(super) fn position(&self, lsn: u64) -> Position {
-        let holds = |(group, _): &&(Group, Vec<u8>)| group.range.last.get() >= lsn;
+        let holds = |(group, _): &&(Group, Bytes)| group.range.last.get() >= lsn;
         let epoch = self.groups.iter().find(holds).map_or(Epoch::new(0), |(group, _)| group.epoch);
         Position { epoch: if lsn == 0 { Epoch::new(0) } else { epoch }, lsn: Lsn::new(lsn) }
     }

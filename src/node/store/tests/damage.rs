@@ -114,7 +114,7 @@ fn what_is_damaged_is_noted_and_mended_until_the_log_is_what_it_was() {
         let other = created(seed + 1000);
         let (mut copy, _) = open(&other);
         for (group, frames) in &author.groups {
-            copy.write(group, frames).unwrap();
+            copy.write(group, frames.clone()).unwrap();
         }
         assert_eq!(store.digest_of(whole).unwrap(), copy.digest_of(whole).unwrap());
         fill(&mut store, &mut author, 30);
@@ -238,9 +238,9 @@ fn records_are_not_mended_in_front_of_older_ones_in_the_next_segment() {
     let mut author = Author { epoch: 1, ..Author::new(4) };
     while store.parts.len() < 3 {
         let (group, frames) = author.group(Content::PLAIN, &[vec![7; 900]]);
-        store.write(&group, &frames).unwrap();
+        store.write(&group, frames.clone()).unwrap();
+        store.sync().unwrap();
     }
-    store.sync().unwrap();
     store.vouch().unwrap();
     let last = store.parts[1].last();
     damage(&disk, &store, 1, &[store.parts[1].extent.end - 4096 - 200]);

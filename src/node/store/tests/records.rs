@@ -1,5 +1,7 @@
 //! Records: written, synced, read back, truncated.
 
+use bytes::Bytes;
+
 use super::author::Author;
 use super::{
     OPTIONS, arc, check_against, crash_everywhere, created, fill, first_base, ignoring, open, range,
@@ -33,7 +35,7 @@ fn what_was_synced_is_read_back_after_a_crash_with_what_the_protocol_has_to_know
     assert_eq!(again.history.last(), author.position(author.last));
     check_against(&store, &author);
     assert_eq!((store.digest_of(all).unwrap(), store.entries(all).unwrap()), before);
-    let known = |(group, _): &(Group, Vec<u8>)| {
+    let known = |(group, _): &(Group, Bytes)| {
         (group.content != Content::PLAIN).then(|| (group.range.first, group.content.clone()))
     };
     assert_eq!(again.replay, author.groups.iter().filter_map(known).collect::<Vec<_>>());
@@ -64,7 +66,7 @@ fn a_record_larger_than_a_segment_gets_one_of_its_own() {
     let mut author = Author { epoch: 1, ..Author::new(1) };
     for bytes in [100_000, 10, 300_000, 200_000] {
         let (group, frames) = author.group(Content::PLAIN, &[vec![3; bytes]]);
-        store.write(&group, &frames).unwrap();
+        store.write(&group, frames.clone()).unwrap();
     }
     store.sync().unwrap();
     drop(store);
@@ -106,7 +108,7 @@ fn a_crash_in_a_truncation_leaves_a_log_without_gaps_and_with_all_that_stays() {
         crash_everywhere(
             |store| {
                 for (group, frames) in &author.groups {
-                    store.write(group, frames).unwrap();
+                    store.write(group, frames.clone()).unwrap();
                     if group.range.first.get() % 3 == 0 {
                         store.sync().unwrap();
                     }
@@ -153,7 +155,7 @@ fn what_was_synced_survives_crashes_at_random() {
             synced = store.last();
             for _ in 0..80 {
                 let (group, frames) = author.next();
-                if store.write(&group, &frames).is_err() {
+                if store.write(&group, frames.clone()).is_err() {
                     break;
                 }
                 if author.below(4) == 0 {

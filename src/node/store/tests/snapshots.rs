@@ -34,7 +34,7 @@ fn a_crash_in_an_installation_leaves_the_old_log_or_the_new_base() {
         crash_everywhere(
             |store| {
                 for (group, frames) in &author.groups {
-                    store.write(group, frames).unwrap();
+                    store.write(group, frames.clone()).unwrap();
                 }
                 store.sync().unwrap();
             },
@@ -94,7 +94,7 @@ fn a_snapshot_lets_the_log_be_trimmed_and_is_sent_in_parts() {
     store.trim(Lsn::new(trimmed)).unwrap();
     assert_eq!(store.read_log(Lsn::new(trimmed), 100).unwrap(), None);
     let id = SnapshotId(base.position);
-    assert_eq!(store.read_snapshot(id, 4, 2).unwrap().unwrap().0, b"of");
+    assert_eq!(store.read_snapshot(id, 4, 2).unwrap().unwrap().0, b"of"[..]);
     assert_eq!(store.read_snapshot(SnapshotId::default(), 4, 2).unwrap(), None);
     drop(store);
     let (mut store, state) = open(&disk.crash(CrashPolicy::LOSE_ALL));
@@ -122,14 +122,14 @@ fn a_snapshot_that_is_kept_is_read_after_it_was_replaced() {
     store.keep_snapshots(&[first]);
     store.take_snapshot(&bases[1], b"second").unwrap();
     store.take_snapshot(&bases[2], b"third").unwrap();
-    assert_eq!(reads(&store, first).unwrap(), b"first");
-    assert_eq!(store.read_snapshot(first, 3, 9).unwrap().unwrap().0, b"st");
+    assert_eq!(reads(&store, first).unwrap(), b"first"[..]);
+    assert_eq!(store.read_snapshot(first, 3, 9).unwrap().unwrap().0, b"st"[..]);
     assert_eq!(store.read_snapshot(first, 6, 9).unwrap(), None);
     assert_eq!(reads(&store, second), None);
-    assert_eq!(reads(&store, third).unwrap(), b"third");
+    assert_eq!(reads(&store, third).unwrap(), b"third"[..]);
     store.keep_snapshots(&[third]);
     assert_eq!(reads(&store, first), None);
-    assert_eq!(reads(&store, third).unwrap(), b"third");
+    assert_eq!(reads(&store, third).unwrap(), b"third"[..]);
 }
 
 /// A chunk whose sync failed was in memory only, and was resumed behind: a power cut after the next one took it, with all

@@ -1,0 +1,112 @@
+//! What clients, and the handles of this process, ask.
+
+use bytes::Bytes;
+
+use super::Node;
+use crate::node::driver::{Append, Input};
+use crate::node::mail::Asker;
+use crate::node::readers::ReadNote;
+use crate::node::records::Records;
+use crate::node::tokens::{Asked, Pending};
+use crate::protocol::Member;
+use crate::protocol::request::{ClientRole, Refused, Reply, Request};
+use crate::transport::Network;
+
+impl Node {
+    /// Takes a request; whatever becomes of it, the asker is answered once, or again and again by a subscription.
+    pub(super) fn ask(
+        &mut self,
+        network: &mut dyn Network,
+        (asker, role): (Asker, ClientRole),
+        request: Request,
+        payload: Bytes,
+    ) {
+        let needs = request.needs();
+        if role < needs {
+            return self.refuse(network, asker, Refused::Denied { needs });
+        }
+        let now = self.now();
+        match request {
+            Request::Status => {
+                let status = Reply::Status(Box::new(self.status()));
+                self.answer(network, asker, status, &[]);
+            }
+            Request::Append { producer, copies, sizes } => {
+                let Ok(records) = Records::back_to_back(payload, sizes) else {
+                    let bytes_max = self.config.limits.group_bytes_max;
+                    return self.refuse(network, asker, Refused::BadSize { bytes_max });
+                };
+                let token = self.issue(asker, Asked::Append);
+                self.driver.append(now, Append { token, producer, copies, records });
+            }
+            Request::Register => {
+                let token = self.issue(asker, Asked::Register);
+                self.driver.input(now, Input::Register { token });
+            }
+            Request::Linearize => {
+                let token = self.issue(asker, Asked::Linearize);
+                self.driver.input(now, Input::Read { token });
+            }
+            Request::Change(change) => {
+                let token = self.issue(asker, Asked::Change);
+                self.driver.input(now, Input::Change { token, change });
+            }
+            Request::Transfer { .. } if self.is_alone() => {
+                let reason = "no other voter is connected; start another one first".to_owned();
+                self.refuse(network, asker, Refused::NotPossible { reason });
+            }
+            Request::Transfer { to } => {
+                let token = self.issue(asker, Asked::Transfer);
+                self.driver.input(now, Input::Transfer { token, to });
+            }
+            Request::Promote => {
+                self.driver.input(now, Input::Promote);
+                self.answer(network, asker, Reply::Done, &[]);
+            }
+            Request::Snapshot => self.ask_snapshot(network, asker),
+            Request::Trim { through } => self.ask_trim(network, asker, through),
+            read => self.ask_readers(network, asker, read),
+        }
+    }
+
+    /// What the readers' thread serves.
+    fn ask_readers(&mut self, network: &mut dyn Network, asker: Asker, request: Request) {
+        let key = match asker {
+            Asker::Client { session, number } => Some((session, number)),
+            Asker::Local(_) => None,
+        };
+        let note = match (request, key) {
+            (Request::Read { from, bytes_max }, _) => ReadNote::Read { asker, from, bytes_max },
+            (Request::Frames { range, bytes_max }, _) => ReadNote::Frames { asker, range, bytes_max },
+            (Request::Subscribe { from, credit_bytes }, Some(key)) => {
+                ReadNote::Subscribe { key, from, credit: credit_bytes }
+            }
+            (Request::Credit { subscription, bytes }, Some((session, _))) => {
+                ReadNote::Credit { key: (session, subscription), bytes }
+            }
+            (Request::Unsubscribe { subscription }, Some((session, _))) => {
+                ReadNote::Unsubscribe((session, subscription))
+            }
+            (other, _) => {
+                let reason = format!("{other:?} is for clients over the network");
+                return self.refuse(network, asker, Refused::NotPossible { reason });
+            }
+        };
+        self.tell_readers(note);
+    }
+
+    /// Whether the connections to all other voters are lost.
+    fn is_alone(&self) -> bool {
+        let membership = self.driver.replica().membership();
+        let is_away = |member: Member| member == self.me || self.lost.contains(&member.id);
+        membership.is_some_and(|known| known.members().filter(|member| known.votes(*member)).all(is_away))
+    }
+
+    pub(super) fn refuse(&self, network: &mut dyn Network, asker: Asker, refused: Refused) {
+        self.answer(network, asker, Reply::Refused(refused), &[]);
+    }
+
+    fn issue(&mut self, asker: Asker, asked: Asked) -> u64 {
+        self.tokens.issue(Pending { asker, asked })
+    }
+}

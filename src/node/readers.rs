@@ -1,0 +1,309 @@
+//! The readers' thread: serves clients that read and subscribe, off the network thread, and only what is committed.
+//!
+//! A subscription has at most one part on its way to the node. The next one is read when the node says that it was handed
+//! to the network and that the client keeps up, so that neither credit nor a slow client can fill the memory.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+
+use bytes::Bytes;
+use crossbeam::channel::{Receiver, Sender, unbounded};
+
+use super::error::{ReplicaError, Result};
+use super::mail::{Asker, Mail, Note, Witness};
+use super::reading::{READ_BYTES, RECORDS_AT_ONCE, read_records};
+use super::shown::{Shown, View};
+use super::subscription::Record;
+use crate::error::Error;
+use crate::protocol::request::{RecordHead, Refused, Reply};
+use crate::transport::SessionId;
+use crate::types::{Lsn, LsnRange};
+
+/// Bytes that one `Read` or `Frames` is answered with, at most, whatever it asks for.
+const REPLY_BYTES_MAX: u32 = 4 << 20;
+
+/// What the readers' thread is told.
+pub(crate) enum ReadNote {
+    /// More may be shown.
+    More,
+    /// Read once.
+    Read {
+        /// Who asks.
+        asker: Asker,
+        /// The first record.
+        from: Lsn,
+        /// At most so many bytes.
+        bytes_max: u32,
+    },
+    /// Read frames as they are stored.
+    Frames {
+        /// Who asks.
+        asker: Asker,
+        /// Which records.
+        range: LsnRange,
+        /// At most so many bytes.
+        bytes_max: u32,
+    },
+    /// A client subscribes.
+    Subscribe {
+        /// What it is called.
+        key: Key,
+        /// The first record.
+        from: Lsn,
+        /// So many bytes may be sent.
+        credit: u64,
+    },
+    /// So many bytes more may be sent.
+    Credit {
+        /// To whom.
+        key: Key,
+        /// How many.
+        bytes: u64,
+    },
+    /// What was read last for this one is on its way.
+    Delivered(Key),
+    /// No more of this one.
+    Unsubscribe(Key),
+    /// No more of this connection.
+    Closed(SessionId),
+}
+
+/// A subscription: the connection, and the number of the request.
+pub(crate) type Key = (SessionId, u64);
+
+struct Subscriber {
+    next: Lsn,
+    credit: u64,
+    /// What was sent beyond the credit: a frame is not cut. Credit to come pays for it first.
+    debt: u64,
+    /// A part is on its way to the node.
+    is_waiting: bool,
+}
+
+impl Subscriber {
+    fn spend(&mut self, bytes: u64) {
+        self.debt = self.debt.saturating_add(bytes.saturating_sub(self.credit));
+        self.credit = self.credit.saturating_sub(bytes);
+    }
+
+    fn give(&mut self, bytes: u64) {
+        let paid = bytes.min(self.debt);
+        self.debt -= paid;
+        self.credit = self.credit.saturating_add(bytes - paid);
+    }
+}
+
+/// Whether anybody has subscribed.
+#[derive(Debug, Default)]
+pub(crate) struct Audience(AtomicUsize);
+
+impl Audience {
+    pub(crate) fn is_there(&self) -> bool {
+        // Relaxed: whoever subscribes is counted before it looks at what is shown, and what is shown moves before this is
+        // asked; the lock of what is shown puts the two in an order, and either way it is seen.
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// The readers' thread, from within.
+pub(crate) struct Readers {
+    audience: Arc<Audience>,
+    shown: Arc<Shown>,
+    mail: Arc<Mail>,
+    subscribers: BTreeMap<Key, Subscriber>,
+    /// Those for whom there may be something to read, each once.
+    ready: VecDeque<Key>,
+}
+
+impl Readers {
+    pub(crate) fn new(shown: Arc<Shown>, mail: Arc<Mail>) -> Readers {
+        Readers {
+            audience: Arc::default(),
+            shown,
+            mail,
+            subscribers: BTreeMap::new(),
+            ready: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn audience(&self) -> Arc<Audience> {
+        Arc::clone(&self.audience)
+    }
+
+    /// Starts the thread. It ends when nobody can tell it anything any more.
+    pub(crate) fn spawn(mut self) -> Result<(Sender<ReadNote>, JoinHandle<()>)> {
+        let (sender, receiver) = unbounded();
+        let thread = thread::Builder::new()
+            .name("annals-read".to_owned())
+            .spawn(move || {
+                let _witness = Witness { thread: "read", mail: Arc::clone(&self.mail) };
+                self.run(&receiver);
+            })
+            .map_err(|source| Error::io("start a thread for", "", source))?;
+        Ok((sender, thread))
+    }
+
+    fn run(&mut self, notes: &Receiver<ReadNote>) {
+        while let Ok(note) = notes.recv() {
+            self.take(note);
+            loop {
+                notes.try_iter().for_each(|note| self.take(note));
+                let Some(key) = self.ready.pop_front() else { break };
+                self.feed(key);
+            }
+        }
+    }
+
+    fn take(&mut self, note: ReadNote) {
+        match note {
+            ReadNote::More => self.look_at_all(),
+            ReadNote::Read { asker, from, bytes_max } => self.read(asker, from, bytes_max),
+            ReadNote::Frames { asker, range, bytes_max } => self.frames(asker, range, bytes_max),
+            ReadNote::Subscribe { key, from, credit } => {
+                let next = from.max(Lsn::FIRST);
+                self.subscribers.insert(key, Subscriber { next, credit, debt: 0, is_waiting: false });
+                // Before it is looked at what is shown: see `Audience`.
+                self.count();
+                self.look_at(key);
+            }
+            ReadNote::Credit { key, bytes } => {
+                if let Some(subscriber) = self.subscribers.get_mut(&key) {
+                    subscriber.give(bytes);
+                    self.look_at(key);
+                }
+            }
+            ReadNote::Delivered(key) => {
+                if let Some(subscriber) = self.subscribers.get_mut(&key) {
+                    subscriber.is_waiting = false;
+                    self.look_at(key);
+                }
+            }
+            ReadNote::Unsubscribe(key) => drop(self.subscribers.remove(&key)),
+            ReadNote::Closed(session) => self.subscribers.retain(|(of, _), _| *of != session),
+        }
+        self.count();
+    }
+
+    fn count(&self) {
+        self.audience.0.store(self.subscribers.len(), Ordering::Relaxed);
+    }
+
+    fn look_at_all(&mut self) {
+        let keys: Vec<Key> = self.subscribers.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.look_at(key));
+    }
+
+    fn look_at(&mut self, key: Key) {
+        let through = self.shown.view().through;
+        let is_due = |subscriber: &Subscriber| {
+            !subscriber.is_waiting && subscriber.credit > 0 && subscriber.next <= through
+        };
+        if self.subscribers.get(&key).is_some_and(is_due) && !self.ready.contains(&key) {
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Reads a part of a subscription.
+    fn feed(&mut self, key: Key) {
+        let view = self.shown.view();
+        let Some(subscriber) = self.subscribers.get_mut(&key) else { return };
+        let bytes_max = subscriber.credit.min(READ_BYTES);
+        let asker = Asker::Client { session: key.0, number: key.1 };
+        let read = match &view.reader {
+            Some(reader) => read_records(reader, subscriber.next, view.through, bytes_max),
+            // It is opened again: then there is a note.
+            None => return,
+        };
+        match read {
+            Ok((_, next)) if next == subscriber.next => {}
+            Ok((records, next)) => {
+                let (reply, pieces) = records_reply(records, next, view.through);
+                let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+                subscriber.next = next;
+                subscriber.spend(bytes);
+                // What held only records of the protocol's own is told too, so that the client knows where it is.
+                subscriber.is_waiting = true;
+                self.reply(asker, reply, pieces, true);
+            }
+            // It is about to be opened again; then there is a note.
+            Err(ReplicaError::Log(Error::Closed)) => {}
+            Err(error) => {
+                self.subscribers.remove(&key);
+                self.fail(asker, error);
+            }
+        }
+    }
+
+    fn read(&self, asker: Asker, from: Lsn, bytes_max: u32) {
+        let View { through, reader, .. } = self.shown.view();
+        let from = from.max(Lsn::FIRST);
+        let bytes_max = u64::from(bytes_max.clamp(1, REPLY_BYTES_MAX));
+        let read = match &reader {
+            Some(reader) => read_records(reader, from, through, bytes_max),
+            None => Err(Refused::Busy.into()),
+        };
+        match read {
+            Ok((records, next)) => {
+                let (reply, pieces) = records_reply(records, next, through);
+                self.reply(asker, reply, pieces, false);
+            }
+            Err(error) => self.fail(asker, error),
+        }
+    }
+
+    fn frames(&self, asker: Asker, range: LsnRange, bytes_max: u32) {
+        let View { through, reader, .. } = self.shown.view();
+        let bytes_max = u64::from(bytes_max.clamp(1, REPLY_BYTES_MAX));
+        let committed = LsnRange::new(range.first.max(Lsn::FIRST), range.last.min(through));
+        let read = match (&reader, committed) {
+            (Some(reader), Some(range)) => reader
+                .read_range(range, bytes_max)
+                .map(|read| read.ok_or(Refused::Trimmed { first: reader.first() })),
+            _ => Ok(Err(Refused::NotPossible {
+                reason: format!("the records are not committed here; the newest that is, is {through}"),
+            })),
+        };
+        match read {
+            Ok(Ok((group, frames))) => {
+                self.reply(asker, Reply::Frames { range: group.range }, vec![frames], false);
+            }
+            Ok(Err(refused)) => self.reply(asker, Reply::Refused(refused), vec![], false),
+            Err(error) => self.fail(asker, error.into()),
+        }
+    }
+
+    fn fail(&self, asker: Asker, error: ReplicaError) {
+        let refused = match error {
+            ReplicaError::Refused(refused) => refused,
+            ReplicaError::Log(Error::Closed) => Refused::Busy,
+            ReplicaError::Log(error) => {
+                let refused = Refused::NotPossible {
+                    reason: format!("the records cannot be read here: {error}; ask another replica"),
+                };
+                let _ = self.mail.leave(Note::Doubt(error));
+                refused
+            }
+            other => Refused::NotPossible { reason: other.to_string() },
+        };
+        self.reply(asker, Reply::Refused(refused), vec![], false);
+    }
+
+    fn reply(&self, asker: Asker, reply: Reply, pieces: Vec<Bytes>, goes_on: bool) {
+        // Without a node there is nobody to tell.
+        let _ = self.mail.leave(Note::Reply { asker, reply, pieces, goes_on });
+    }
+}
+
+fn records_reply(records: Vec<Record>, next: Lsn, committed: Lsn) -> (Reply, Vec<Bytes>) {
+    debug_assert!(records.len() <= RECORDS_AT_ONCE, "a reply that can be encoded");
+    let head = |record: &Record| RecordHead {
+        lsn: record.lsn,
+        epoch: record.epoch,
+        bytes: u32::try_from(record.bytes.len()).expect("a record has 32 bits of bytes"),
+    };
+    let heads = records.iter().map(head).collect();
+    let pieces = records.into_iter().map(|record| record.bytes).collect();
+    (Reply::Records { records: heads, next, committed }, pieces)
+}

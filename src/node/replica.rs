@@ -1,0 +1,255 @@
+//! The handle of a running replica.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::error::{ReplicaError, Result};
+use super::life::Life;
+use super::subscription::{Record, Subscription};
+use super::ticket::{Receipt, Ticket, promise};
+use crate::protocol::request::{Copies, NodeStatus, Reply, Request};
+use crate::protocol::{Change, Member};
+use crate::types::{DiskId, Lsn, ProducerId, ReplicaId};
+
+/// A running replica of a log. Cheap to clone; all clones are one replica.
+///
+/// What it is asked goes the same way as what a client asks over the network. When the last clone is dropped, the
+/// replica stops at once, as if its process had ended; [`shutdown`](Replica::shutdown) says goodbye.
+#[derive(Clone)]
+pub struct Replica {
+    life: Arc<Life>,
+}
+
+impl Replica {
+    pub(super) fn new(life: Arc<Life>) -> Replica {
+        Replica { life }
+    }
+
+    /// Appends a record, to be synced on a write quorum of replicas. Only the primary takes it.
+    ///
+    /// Returns at once. Records are appended in the order in which one thread hands them over.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Closed`] after a shutdown. All else is told by the ticket: that another replica is primary, that
+    /// too much waits already, that nobody knows whether it lasts.
+    pub fn append(&self, record: &[u8]) -> Result<Ticket<Receipt>> {
+        self.append_with(&[record], Copies::Quorum, None)
+    }
+
+    /// Appends records that live or die together.
+    ///
+    /// # Errors
+    /// As for [`append`](Replica::append).
+    pub fn append_batch(&self, records: &[impl AsRef<[u8]>]) -> Result<Ticket<Receipt>> {
+        self.append_with(records, Copies::Quorum, None)
+    }
+
+    /// Appends records that live or die together, and waits for as many copies as is said; with a producer and its
+    /// sequence number of the first of them, a retry is taken once.
+    ///
+    /// # Errors
+    /// As for [`append`](Replica::append).
+    pub fn append_with(
+        &self,
+        records: &[impl AsRef<[u8]>],
+        copies: Copies,
+        producer: Option<(ProducerId, u64)>,
+    ) -> Result<Ticket<Receipt>> {
+        let sizes = records.iter().map(|record| u32::try_from(record.as_ref().len()).unwrap_or(u32::MAX));
+        let sizes = sizes.collect();
+        let payload = match records {
+            [record] => Bytes::copy_from_slice(record.as_ref()),
+            records => records.iter().flat_map(|record| record.as_ref()).copied().collect(),
+        };
+        self.ask(Request::Append { producer, copies, sizes }, payload, appended)
+    }
+
+    /// A producer id, to number appends with, so that a retry is taken once.
+    ///
+    /// # Errors
+    /// As for [`append`](Replica::append).
+    pub fn register(&self) -> Result<Ticket<ProducerId>> {
+        self.ask(Request::Register, Bytes::new(), |reply| match reply {
+            Reply::Registered(id) => Ok(id),
+            other => refused(other),
+        })
+    }
+
+    /// The committed records from one on, as they come: those that this replica has, whoever is primary.
+    #[must_use]
+    pub fn subscribe(&self, from: Lsn) -> Subscription {
+        Subscription::new(Arc::clone(&self.life.shown), from)
+    }
+
+    /// Reads a committed record; `None` if it is the protocol's own.
+    ///
+    /// # Errors
+    /// [`Error::BeyondEnd`](crate::Error::BeyondEnd) if it is not committed yet, as far as known here;
+    /// [`Refused::Trimmed`](crate::protocol::request::Refused::Trimmed) if it is not there any more.
+    pub fn read(&self, lsn: Lsn) -> Result<Option<Record>> {
+        self.life.shown.read_one(lsn)
+    }
+
+    /// Up to which LSN must be read to see all that was acknowledged before this was asked (S8)? Answered once this
+    /// replica shows it. Only the primary knows.
+    ///
+    /// # Errors
+    /// As for [`append`](Replica::append).
+    pub fn linearizable_read(&self) -> Result<Ticket<Lsn>> {
+        self.ask(Request::Linearize, Bytes::new(), |reply| match reply {
+            Reply::Linearized(lsn) => Ok(lsn),
+            other => refused(other),
+        })
+    }
+
+    /// What this replica is, and what it knows.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Closed`] after a shutdown.
+    pub fn status(&self) -> Result<NodeStatus> {
+        let ticket = self.ask(Request::Status, Bytes::new(), |reply| match reply {
+            Reply::Status(status) => Ok(*status),
+            other => refused(other),
+        })?;
+        ticket.wait()
+    }
+
+    /// Hands the primary's role over: to this replica, or to whoever has most. No append fails by it.
+    ///
+    /// # Errors
+    /// As for [`append`](Replica::append).
+    pub fn transfer_to(&self, id: Option<ReplicaId>) -> Result<Ticket<()>> {
+        self.ask(Request::Transfer { to: id }, Bytes::new(), done)
+    }
+
+    /// Stands for election now: for [`FailoverPolicy::Manual`](crate::protocol::FailoverPolicy::Manual). Done means that
+    /// it was begun.
+    ///
+    /// # Errors
+    /// As for [`append`](Replica::append).
+    pub fn promote(&self) -> Result<Ticket<()>> {
+        self.ask(Request::Promote, Bytes::new(), done)
+    }
+
+    /// Forgets the records of this replica up to and with this one, as far as a snapshot covers them and no laggard needs
+    /// them. Without a state machine a snapshot that covers them is taken first.
+    ///
+    /// # Errors
+    /// As for [`append`](Replica::append).
+    pub fn trim(&self, through: Lsn) -> Result<Ticket<()>> {
+        self.ask(Request::Trim { through }, Bytes::new(), done)
+    }
+
+    /// Takes a snapshot on this replica, and says what it covers. Appends go on meanwhile.
+    ///
+    /// # Errors
+    /// As for [`append`](Replica::append).
+    pub fn snapshot(&self) -> Result<Ticket<Lsn>> {
+        self.ask(Request::Snapshot, Bytes::new(), |reply| match reply {
+            Reply::SnapshotTaken(lsn) => Ok(lsn),
+            other => refused(other),
+        })
+    }
+
+    /// Adds a replica as a learner: it receives the log, and does not vote. `disk` is what its own
+    /// [`join`](super::ReplicaOptions::join), or its status, says. To make it a voter, see
+    /// [`promote_learner`](Replica::promote_learner).
+    ///
+    /// # Errors
+    /// As for [`append`](Replica::append).
+    pub fn add_replica(&self, id: ReplicaId, disk: DiskId) -> Result<Ticket<()>> {
+        self.change(Change::AddLearner(Member { id, disk }))
+    }
+
+    /// Makes a voter of a learner that has caught up.
+    ///
+    /// # Errors
+    /// As for [`append`](Replica::append).
+    pub fn promote_learner(&self, id: ReplicaId, priority: u8) -> Result<Ticket<()>> {
+        self.change(Change::PromoteLearner { id, priority })
+    }
+
+    /// Takes a replica out of the membership.
+    ///
+    /// # Errors
+    /// As for [`append`](Replica::append).
+    pub fn remove_replica(&self, id: ReplicaId) -> Result<Ticket<()>> {
+        self.change(Change::Remove(id))
+    }
+
+    /// Changes the membership; see [`Change`].
+    ///
+    /// # Errors
+    /// As for [`append`](Replica::append).
+    pub fn change(&self, change: Change) -> Result<Ticket<()>> {
+        self.ask(Request::Change(change), Bytes::new(), done)
+    }
+
+    /// Where it is reached; `None` in a network of memory.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.life.local_addr()
+    }
+
+    /// Reads the certificates again, for connections to come.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Network`] if they cannot be used; those from before stay in use.
+    pub fn reload_certificates(&self) -> Result<()> {
+        self.life.reload_certificates()
+    }
+
+    /// Hands the primary's role over, if it has it, syncs what is written, and ends. What still waits is answered with
+    /// [`ReplicaError::Closed`].
+    ///
+    /// # Errors
+    /// [`ReplicaError::Log`] if the log could not be closed cleanly: it will be recovered when it is opened again.
+    /// [`ReplicaError::TimedOut`] if that takes longer than ten seconds, because the disk stands still: the directory
+    /// stays locked until it goes on, or the process ends.
+    pub fn shutdown(self) -> Result<()> {
+        self.life.shut_down()
+    }
+
+    /// Asks, as a client would.
+    pub(super) fn ask<T>(
+        &self,
+        request: Request,
+        payload: Bytes,
+        read: fn(Reply) -> Result<T>,
+    ) -> Result<Ticket<T>> {
+        let (ticket, promise) = promise(read);
+        self.life.ask(request, payload, promise)?;
+        Ok(ticket)
+    }
+}
+
+fn appended(reply: Reply) -> Result<Receipt> {
+    match reply {
+        Reply::Appended(appended) => Ok(Receipt::new(appended)),
+        other => refused(other),
+    }
+}
+
+fn done(reply: Reply) -> Result<()> {
+    match reply {
+        Reply::Done => Ok(()),
+        other => refused(other),
+    }
+}
+
+/// What a reply means that is not the one which was asked for.
+fn refused<T>(reply: Reply) -> Result<T> {
+    match reply {
+        Reply::Refused(refused) => Err(ReplicaError::Refused(refused)),
+        other => unreachable!("a reply of another kind: {other:?}"),
+    }
+}
+
+impl fmt::Debug for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica").field("me", &self.life.me).finish_non_exhaustive()
+    }
+}

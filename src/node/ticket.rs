@@ -1,0 +1,195 @@
+//! What a request to a replica returns at once, and what waiting on it yields.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::error::{ReplicaError, Result};
+use crate::protocol::request::{Appended, Reply};
+use crate::types::{Epoch, Lsn, LsnRange, ReplicaId};
+
+/// A promise that what was asked of a replica will be answered.
+///
+/// Redeem it in one of three ways: [`wait`](Ticket::wait) blocks, `.await` works in any runtime or none, and dropping
+/// it lets the request go on by itself.
+#[must_use = "whether it was done is known only when the ticket says so"]
+pub struct Ticket<T> {
+    cell: Arc<Cell>,
+    read: fn(Reply) -> Result<T>,
+}
+
+/// Where the answer goes. Dropped without one, it says that the replica was closed.
+pub(crate) struct Promise {
+    cell: Option<Arc<Cell>>,
+}
+
+#[derive(Default)]
+struct Cell {
+    state: Mutex<State>,
+    answered: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    answer: Option<Result<Reply>>,
+    is_slept_on: bool,
+    waker: Option<Waker>,
+}
+
+/// A ticket and the promise that it waits for.
+pub(crate) fn promise<T>(read: fn(Reply) -> Result<T>) -> (Ticket<T>, Promise) {
+    let cell = Arc::new(Cell::default());
+    (Ticket { cell: Arc::clone(&cell), read }, Promise { cell: Some(cell) })
+}
+
+impl<T> Ticket<T> {
+    /// Blocks until the answer is there.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Refused`] with what to do next, and [`ReplicaError::Closed`] if the replica was shut down.
+    pub fn wait(self) -> Result<T> {
+        self.take(None).expect("without a deadline there is an answer").and_then(self.read)
+    }
+
+    /// Blocks like [`wait`](Ticket::wait), but at most for so long; can be called again then.
+    ///
+    /// # Errors
+    /// [`ReplicaError::TimedOut`] when the time is over: it may still be done. Otherwise as for `wait`.
+    ///
+    /// # Panics
+    /// If the answer was taken before.
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<T> {
+        let deadline = Instant::now() + timeout;
+        self.take(Some(deadline)).ok_or(ReplicaError::TimedOut)?.and_then(self.read)
+    }
+
+    /// Whether the answer is there.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.cell.state.lock().answer.is_some()
+    }
+
+    fn take(&self, deadline: Option<Instant>) -> Option<Result<Reply>> {
+        let mut state = self.cell.state.lock();
+        loop {
+            if let Some(answer) = state.answer.take() {
+                return Some(answer);
+            }
+            state.is_slept_on = true;
+            match deadline {
+                None => self.cell.answered.wait(&mut state),
+                Some(deadline) if self.cell.answered.wait_until(&mut state, deadline).timed_out() => {
+                    return state.answer.take();
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+impl<T> Future for Ticket<T> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        let mut state = self.cell.state.lock();
+        match state.answer.take() {
+            Some(answer) => Poll::Ready(answer.and_then(self.read)),
+            None => {
+                state.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for Ticket<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").field("is_answered", &self.is_answered()).finish()
+    }
+}
+
+impl Promise {
+    /// Answers, and wakes whoever waits.
+    pub(crate) fn keep(mut self, answer: Result<Reply>) {
+        if let Some(cell) = self.cell.take() {
+            cell.answer(answer);
+        }
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        if let Some(cell) = self.cell.take() {
+            cell.answer(Err(ReplicaError::Closed));
+        }
+    }
+}
+
+impl Cell {
+    fn answer(&self, answer: Result<Reply>) {
+        let mut state = self.state.lock();
+        state.answer = Some(answer);
+        let (is_slept_on, waker) = (state.is_slept_on, state.waker.take());
+        drop(state);
+        if is_slept_on {
+            self.answered.notify_all();
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Proof that a record, or a batch, is as durable as it says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    appended: Appended,
+}
+
+impl Receipt {
+    pub(crate) const fn new(appended: Appended) -> Receipt {
+        Receipt { appended }
+    }
+
+    /// The LSNs of the records. `None` for a retry of what was taken too long ago for that to be known.
+    #[must_use]
+    pub const fn range(&self) -> Option<LsnRange> {
+        self.appended.range
+    }
+
+    /// The LSN of the record, or of the first record of the batch; [`Lsn::ZERO`] where that is not known any more.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.appended.range.map_or(Lsn::ZERO, |range| range.first)
+    }
+
+    /// The epoch that took them; 0 where that is not known any more.
+    #[must_use]
+    pub const fn epoch(&self) -> Epoch {
+        self.appended.epoch
+    }
+
+    /// Which replicas are known to have them synced.
+    #[must_use]
+    pub fn holders(&self) -> &[ReplicaId] {
+        &self.appended.holders
+    }
+
+    /// Whether no failover can lose them. Not so with [`Copies::Local`](crate::protocol::request::Copies::Local), unless
+    /// others were fast.
+    #[must_use]
+    pub const fn is_committed(&self) -> bool {
+        self.appended.is_committed
+    }
+
+    /// Whether they were there already: this was a retry.
+    #[must_use]
+    pub const fn is_duplicate(&self) -> bool {
+        self.appended.is_duplicate
+    }
+}

@@ -1,0 +1,75 @@
+//! Appends, and who has them.
+
+use annals::ReplicaId;
+use annals::node::ReplicaError;
+use annals::protocol::request::{Copies, Refused};
+
+use crate::fleet::{Fleet, id, until};
+
+crate::over_both! {
+    an_append_is_committed_by_two_of_three_and_its_receipt_names_them;
+    each_append_waits_for_as_many_copies_as_it_asks_for;
+    a_batch_lives_together_and_only_the_primary_takes_it;
+    a_retry_with_the_same_number_is_taken_once;
+}
+
+fn an_append_is_committed_by_two_of_three_and_its_receipt_names_them(fleet: Fleet) {
+    let primary = fleet.primary();
+    let receipt = fleet.append(b"one");
+    assert!(receipt.is_committed());
+    assert!(receipt.holders().len() >= 2, "{receipt:?}");
+    let next = fleet.append(b"two");
+    assert_eq!(next.lsn(), receipt.lsn().next());
+    assert_eq!(next.epoch(), fleet.replica(primary).status().expect("it runs").epoch);
+}
+
+fn each_append_waits_for_as_many_copies_as_it_asks_for(mut fleet: Fleet) {
+    let primary = fleet.primary();
+    let all: Vec<ReplicaId> = (1..=3).map(id).collect();
+    let replica = fleet.replica(primary).clone();
+    let append = |copies| replica.append_with(&[b"x"], copies, None).expect("it runs").wait();
+    assert_eq!(append(Copies::All).expect("three run").holders(), all);
+    assert_eq!(append(Copies::AtLeast(3)).expect("three run").holders(), all);
+    let local = append(Copies::Local).expect("the own disk");
+    // The others may be faster than the own disk.
+    assert!(local.is_committed() || local.holders().contains(&id(primary)), "{local:?}");
+    let too_many = append(Copies::AtLeast(4)).expect_err("there are three");
+    assert!(matches!(too_many, ReplicaError::Refused(Refused::NotPossible { .. })), "{too_many}");
+
+    // With one replica gone there are two copies of everything, and no third.
+    let gone = primary % 3 + 1;
+    fleet.kill(gone);
+    assert!(append(Copies::Quorum).expect("two of three").is_committed());
+    let ticket = replica.append_with(&[b"y"], Copies::All, None).expect("it runs");
+    assert!(!ticket.is_answered());
+    fleet.start(gone);
+    let late = ticket.wait().expect("the third is back");
+    assert_eq!(late.holders(), all);
+}
+
+fn a_batch_lives_together_and_only_the_primary_takes_it(fleet: Fleet) {
+    let primary = fleet.primary();
+    let batch = fleet.replica(primary).append_batch(&[b"a", b"b", b"c"]).expect("it runs");
+    let range = batch.wait().expect("it is committed").range().expect("it is new");
+    assert_eq!(range.records(), 3);
+    let backup = fleet.replica(primary % 3 + 1);
+    until("the backup knows the primary", || {
+        let refused = backup.append(b"d").expect("it runs").wait().expect_err("it does not lead");
+        (refused.primary() == Some(id(primary))).then_some(())
+    });
+}
+
+fn a_retry_with_the_same_number_is_taken_once(fleet: Fleet) {
+    let primary = fleet.replica(fleet.primary());
+    let producer = primary.register().expect("it runs").wait().expect("registered");
+    let append = |sequence| {
+        let ticket = primary.append_with(&[b"once"], Copies::Quorum, Some((producer, sequence)));
+        ticket.expect("it runs").wait()
+    };
+    let first = append(1).expect("the first");
+    let again = append(1).expect("a retry");
+    assert!(again.is_duplicate() && !first.is_duplicate());
+    assert_eq!(again.range(), first.range());
+    let early = append(3).expect_err("the second is missing");
+    assert!(matches!(early, ReplicaError::Refused(Refused::OutOfSequence { expected: 2 })), "{early}");
+}

@@ -1,0 +1,160 @@
+//! Disks that fail, stand still, or lose what they had.
+
+use annals::Lsn;
+use annals::disk::sim::{CrashPolicy, Fail, Fault, Operation};
+use annals::protocol::request::{ClientRole, DiskHealth, Refused, Reply, Request};
+use annals::protocol::{Change, Role};
+
+use crate::fleet::{Fleet, id, until};
+
+#[test]
+fn a_failed_write_costs_the_primary_its_role_and_the_log_is_opened_again() {
+    let fleet = Fleet::new(3);
+    let first = fleet.primary();
+    let before = fleet.append(b"before").lsn();
+    fleet.all_show(before);
+    let disk = &fleet.disks[first as usize - 1];
+    disk.fail(Fail::nth(Operation::Write, 1, Fault::Io).and_later());
+    disk.fail(Fail::nth(Operation::Sync, 1, Fault::Io).and_later());
+    disk.fail(Fail::nth(Operation::WriteDurable, 1, Fault::Io).and_later());
+    let after = fleet.append(b"after");
+    assert!(!after.holders().contains(&id(first)), "{after:?}");
+    until("it is noticed", || {
+        let health = fleet.replica(first).status().expect("it runs").disk_health;
+        (health == DiskHealth::Failed).then_some(())
+    });
+    disk.heal();
+    fleet.all_show(after.lsn());
+    let status = fleet.replica(first).status().expect("it runs");
+    assert_eq!(status.disk_health, DiskHealth::Good);
+    // It may even have been elected again.
+    assert!(matches!(status.role, Role::Backup | Role::Primary), "{status:?}");
+    assert_eq!(fleet.records(first, after.lsn()), fleet.records(fleet.primary(), after.lsn()));
+}
+
+#[test]
+fn a_primary_whose_disk_stands_still_is_replaced() {
+    let fleet = Fleet::new(3);
+    let first = fleet.primary();
+    fleet.all_show(fleet.append(b"before").lsn());
+    let disk = fleet.disks[first as usize - 1].clone();
+    disk.stall();
+    // Two of three are enough, as long as they do not wait for the third.
+    fleet.append(b"during");
+    fleet.primary_but(first);
+    until("it is noticed", || {
+        let health = fleet.replica(first).status().expect("its network goes on").disk_health;
+        (health == DiskHealth::Stalled).then_some(())
+    });
+    disk.release();
+    fleet.all_show(fleet.append(b"after").lsn());
+}
+
+#[test]
+fn records_that_were_lost_while_it_was_down_come_back_from_the_others() {
+    let mut fleet = Fleet::new(3);
+    let primary = fleet.primary();
+    let records: Vec<_> = (0..200_u32).map(|n| fleet.append(&n.to_le_bytes().repeat(100))).collect();
+    let last = records.last().expect("there are some").lsn();
+    fleet.all_show(last);
+    let there = fleet.records(primary, last);
+    let victim = primary % 3 + 1;
+    let leaving = fleet.replicas[victim as usize - 1].take().expect("it runs");
+    leaving.shutdown().expect("it closes cleanly");
+    let disk = fleet.disks[victim as usize - 1].crash(CrashPolicy::seeded(1));
+    let names = annals::disk::Disk::list(&disk).expect("a disk");
+    let segment = names.iter().find(|name| name.ends_with(".seg") && !name.starts_with("spare"));
+    let segment = segment.expect("there is a log");
+    for byte in 0..64 {
+        disk.flip_bit(segment, 20_000 + byte, 3);
+    }
+    fleet.disks[victim as usize - 1] = disk;
+    fleet.start(victim);
+    let after = fleet.append(b"after").lsn();
+    fleet.all_show(after);
+    until("it is whole", || {
+        let status = fleet.replica(victim).status().expect("it runs");
+        (status.role == Role::Backup && status.disk_health == DiskHealth::Good).then_some(())
+    });
+    assert_eq!(fleet.records(victim, last), there);
+}
+
+#[test]
+fn a_disk_that_was_lost_does_not_come_back_as_if_nothing_had_happened() {
+    let mut fleet = Fleet::new(3);
+    let primary = fleet.primary();
+    let last = fleet.append(b"one").lsn();
+    fleet.all_show(last);
+    let victim = primary % 3 + 1;
+    fleet.kill(victim);
+    fleet.disks[victim as usize - 1] = annals::disk::sim::SimDisk::new(99);
+    let refused = fleet.try_start(victim).expect_err("its directory is blank");
+    assert!(matches!(refused, annals::node::ReplicaError::Blank { id: blank } if blank == id(victim)));
+
+    // The way out: it is removed, and comes back as somebody new.
+    let change = |change| {
+        until("the membership changes", || {
+            fleet.replica(fleet.primary()).change(change).expect("it runs").wait().ok()
+        });
+    };
+    change(Change::Remove(id(victim)));
+    let disk = fleet.options(victim).join_on(&fleet.disk(victim)).expect("a blank disk");
+    let joined = fleet.try_start(victim).expect("a newcomer");
+    change(Change::AddLearner(annals::protocol::Member { id: id(victim), disk }));
+    until("it has caught up", || (joined.status().expect("it runs").applied >= last).then_some(()));
+    change(Change::PromoteLearner { id: id(victim), priority: 0 });
+    until("it votes", || (joined.status().expect("it runs").role == Role::Backup).then_some(()));
+}
+
+#[test]
+fn a_replica_can_be_ended_although_its_disk_stands_still() {
+    let mut fleet = Fleet::new(1);
+    fleet.append(b"one");
+    let disk = fleet.disks[0].clone();
+    disk.stall();
+    let ticket = fleet.replica(1).append(b"two").expect("it runs");
+    let _ = disk.wait_until_blocked(1);
+    let ended = fleet.replicas[0].take().expect("it runs").shutdown();
+    assert!(matches!(ended, Err(annals::node::ReplicaError::TimedOut)), "{ended:?}");
+    assert!(ticket.wait().expect_err("it was not synced").is_unknown());
+    disk.release();
+}
+
+#[test]
+fn lost_records_come_back_however_often_somebody_asks_for_them() {
+    let mut fleet = Fleet::new(3);
+    let primary = fleet.primary();
+    let records: Vec<_> = (0..200_u32).map(|n| fleet.append(&n.to_le_bytes().repeat(100)).lsn()).collect();
+    let last = *records.last().expect("there are some");
+    fleet.all_show(last);
+    let victim = primary % 3 + 1;
+    // So that nothing of it is in memory.
+    fleet.replicas[victim as usize - 1].take().expect("it runs").shutdown().expect("it closes cleanly");
+    fleet.start(victim);
+    fleet.all_show(last);
+    let disk = &fleet.disks[victim as usize - 1];
+    let names = annals::disk::Disk::list(disk).expect("a disk");
+    let segment = names.iter().find(|name| name.ends_with(".seg") && !name.starts_with("spare"));
+    for byte in 0..64 {
+        disk.flip_bit(segment.expect("there is a log"), 20_000 + byte, 3);
+    }
+    // Nobody can give it back yet: what is lost is known to be, and that is all.
+    fleet.net.cut(id(victim));
+    let reader = fleet.net.connect(id(victim), ClientRole::Read);
+    let mut from = Lsn::FIRST;
+    let mut read = || match reader.ask(Request::Read { from, bytes_max: 1000 }, b"") {
+        Reply::Records { next, .. } => {
+            from = next;
+            (next > last).then_some(String::new())
+        }
+        Reply::Refused(Refused::NotPossible { reason }) => Some(reason),
+        _ => None,
+    };
+    until("it is found to be lost", || read().filter(|reason| reason.contains("are lost")));
+    for _ in 0..20 {
+        let reason = read().expect("nothing is opened again for it");
+        assert!(reason.contains("are lost"), "{reason}");
+    }
+    fleet.net.join(id(victim));
+    until("all of it can be read again", || read().filter(String::is_empty));
+}

@@ -1,0 +1,75 @@
+//! Who leads, and what a read is worth.
+
+use annals::protocol::{FailoverPolicy, Role};
+
+use crate::fleet::{Fleet, id, until};
+
+/// Asks until it leads: it is not heeded while a primary may be alive.
+fn promote(fleet: &Fleet, number: u64) {
+    until("it leads", || {
+        let replica = fleet.replica(number);
+        let role = replica.status().expect("it runs").role;
+        // Whoever stands already would begin anew.
+        if role == Role::Backup {
+            replica.promote().expect("it runs").wait().expect("it is heeded");
+        }
+        (role == Role::Primary).then_some(())
+    });
+}
+
+#[test]
+fn with_the_manual_policy_nobody_leads_before_an_operator_says_so() {
+    let mut fleet = Fleet::tuned(3, |options| options.policy(FailoverPolicy::Manual));
+    assert!(fleet.statuses().iter().all(|status| status.role == Role::Backup && status.epoch.get() == 0));
+    promote(&fleet, 2);
+    let last = fleet.append(b"one").lsn();
+    fleet.all_show(last);
+    fleet.kill(2);
+    promote(&fleet, 3);
+    assert!(fleet.append(b"two").lsn() > last);
+}
+
+#[test]
+fn a_primary_that_is_shut_down_hands_over_also_where_nobody_stands_by_himself() {
+    let mut fleet = Fleet::tuned(3, |options| options.policy(FailoverPolicy::Manual));
+    promote(&fleet, 1);
+    fleet.all_show(fleet.append(b"one").lsn());
+    fleet.replicas[0].take().expect("it runs").shutdown().expect("it closes cleanly");
+    assert_ne!(fleet.primary(), 1);
+    fleet.append(b"two");
+}
+
+#[test]
+fn with_priorities_the_highest_leads_once_it_has_caught_up() {
+    let mut fleet = Fleet::with_priorities([5, 9, 1]);
+    let leads = |fleet: &Fleet, number: u64| {
+        until("it leads", || {
+            (fleet.replica(number).status().expect("it runs").role == Role::Primary).then_some(())
+        });
+    };
+    leads(&fleet, 2);
+    fleet.append(b"one");
+    fleet.kill(2);
+    leads(&fleet, 1);
+    fleet.append(b"two");
+    fleet.start(2);
+    leads(&fleet, 2);
+}
+
+#[test]
+fn a_linearizable_read_sees_what_was_acknowledged_before_it_and_only_the_primary_gives_it() {
+    let fleet = Fleet::new(3);
+    let primary = fleet.primary();
+    let acknowledged = fleet.append(b"one").lsn();
+    let replica = fleet.replica(primary);
+    let seen = replica.linearizable_read().expect("it runs").wait().expect("it leads");
+    assert!(seen >= acknowledged);
+    let record = replica.read(acknowledged).expect("it is shown").expect("it is a client's");
+    assert_eq!(&record.bytes[..], b"one");
+    let backup = fleet.replica(primary % 3 + 1);
+    backup.linearizable_read().expect("it runs").wait().expect_err("it does not lead");
+
+    // Cut off, it cannot know whether somebody else leads.
+    fleet.net.cut(id(primary));
+    replica.linearizable_read().expect("it runs").wait().expect_err("nobody has confirmed it");
+}

@@ -1,0 +1,197 @@
+//! What is bounded, what is slow, and what changes while connections stand.
+
+use std::fs;
+
+use annals::protocol::request::{ClientRole, Reply};
+use annals::transport::certs::{Authority, Validity};
+use annals::transport::{Arrival, CertificateFault, Credentials, Lane, TransportError, Whose};
+use bytes::Bytes;
+
+use crate::place::{CLUSTER, Caller, Papers, Place, Told, session_of};
+use crate::raw::{GREETING, Raw};
+
+#[test]
+fn more_clients_than_allowed_are_told_so() {
+    let papers = Papers::new(CLUSTER);
+    let mut options = papers.options(1);
+    options.limits.sessions_max = 2;
+    let place = Place::start(options);
+    let files = papers.client(ClientRole::Read);
+    let open = || {
+        let caller = Caller::open(&files, &place.address());
+        assert!(matches!(caller.told(), Told::Opened(..)));
+        caller
+    };
+    let (first, _second) = (open(), open());
+    let refused = Caller::open(&files, &place.address()).refusal();
+    assert!(matches!(refused, TransportError::TooMany), "{refused}");
+    drop(first);
+    place.wait_until(|stats| stats.sessions == 1);
+    open();
+}
+
+#[test]
+fn who_does_not_read_is_cut_off_and_keeps_nobody_waiting() {
+    let papers = Papers::new(CLUSTER);
+    let mut options = papers.options(1);
+    options.limits.session_backlog_bytes_max = 8 << 20;
+    let place = Place::start(options);
+    let files = papers.client(ClientRole::Append);
+    let raw = Raw::new(&files, true, "annals-client/1");
+    let (connection, _output, mut input) = raw.say(place.transport.local_addr(), &GREETING);
+    // The replica's greeting, and nothing more.
+    raw.runtime.block_on(input.read_chunk(16, true)).unwrap();
+    let slow = place.next(session_of);
+    let caller = Caller::open(&files, &place.address());
+    let is_cut_off = |arrival: &Arrival| matches!(arrival, Arrival::Closed { session } if *session == slow);
+    let mut number = 0;
+    while !place.arrived().iter().any(is_cut_off) {
+        number += 1;
+        place.order(move |network| {
+            network.reply(slow, number, &Reply::Done, &[Bytes::from(vec![7; 1 << 20])]);
+        });
+        caller.ask(number, &[]);
+        assert_eq!(caller.reply().0, number);
+        assert!(number < 500, "it takes all of it");
+    }
+    let end = loop {
+        match raw.runtime.block_on(input.read_chunk(1 << 20, true)) {
+            Ok(Some(_)) => {}
+            end => break end,
+        }
+    };
+    assert!(matches!(&end, Err(quinn::ReadError::Reset(code)) if *code == 6_u32.into()), "{end:?}");
+    assert_eq!(place.transport.stats().refused, 1);
+    assert!(connection.close_reason().is_none(), "others may share it");
+}
+
+#[test]
+fn many_links_of_a_process_share_connections_and_end_one_by_one() {
+    let papers = Papers::new(CLUSTER);
+    let place = papers.place(1);
+    let credentials = Credentials::load(&papers.client(ClientRole::Append)).unwrap();
+    let mut callers: Vec<Caller> = (0..200).map(|_| Caller::share(&credentials, &place.address())).collect();
+    while let Some(caller) = callers.pop() {
+        caller.ask(7, &[Bytes::from_static(b"still there?")]);
+        assert_eq!(caller.reply().0, 7);
+        caller.link.close();
+        assert!(matches!(caller.refusal(), TransportError::Closed));
+    }
+    place.wait_until(|stats| stats.sessions == 0);
+    let caller = Caller::share(&credentials, &place.address());
+    caller.ask(8, &[]);
+    assert_eq!(caller.reply().0, 8);
+    // And all of them learn of it when the replica is gone.
+    let others: Vec<Caller> = (0..5).map(|_| Caller::share(&credentials, &place.address())).collect();
+    others.iter().for_each(|other| assert!(matches!(other.told(), Told::Opened(..))));
+    place.transport.shutdown();
+    for other in &others {
+        assert!(matches!(other.refusal(), TransportError::Closed));
+    }
+}
+
+#[test]
+fn a_lane_that_is_over_its_limit_begins_anew_and_the_others_go_on() {
+    let papers = Papers::new(CLUSTER);
+    let mut options = papers.options(1);
+    options.limits.bulk_queue_bytes_max = 1 << 20;
+    let one = Place::start(options);
+    let two = papers.place(2);
+    one.knows(&[&two]);
+    one.meet(&two);
+    let (me, other, dropped) = (one.id, two.id, one.transport.stats().dropped);
+    one.order(move |network| {
+        for number in 1..=10 {
+            let envelope = crate::place::envelope(me, other, number);
+            network.send(Lane::Bulk, &envelope, &Bytes::from(vec![7; 300_000]));
+        }
+        network.send(Lane::Control, &crate::place::envelope(me, other, 100), &Bytes::new());
+    });
+    let mut found = Vec::new();
+    while !(found.contains(&100) && found.contains(&10)) {
+        found.push(two.message().0);
+    }
+    found.retain(|number| *number != 100);
+    // Four fill the lane and are dropped, twice; what comes after that is there.
+    assert_eq!(found, [9, 10]);
+    assert_eq!(one.transport.stats().dropped, dropped + 2);
+}
+
+#[test]
+fn certificates_are_reloaded_while_connections_stand() {
+    let papers = Papers::new(CLUSTER);
+    let (one, two) = papers.pair();
+    let old = Caller::open(&papers.client(ClientRole::Append), &one.address());
+    old.ask(1, &[]);
+    assert_eq!(old.reply().0, 1);
+
+    let next = Authority::new(CLUSTER, Validity::days(1)).unwrap();
+    let issued = next.client(ClientRole::Append, "next", Validity::days(1)).unwrap();
+    let files = issued.write(&papers.path().join("next"), "next").unwrap();
+    let refused = Caller::open(&files, &one.address()).refusal();
+    assert!(matches!(refused, TransportError::Certificate { .. }), "{refused}");
+
+    // A file that is of no use changes nothing.
+    let ca = papers.path().join("ca.pem");
+    let before = fs::read(&ca).unwrap();
+    fs::write(&ca, b"nonsense").unwrap();
+    let refused = one.transport.reload_certificates().unwrap_err();
+    assert!(matches!(refused, TransportError::BadFile { .. }), "{refused}");
+    old.ask(2, &[]);
+    assert_eq!(old.reply().0, 2);
+
+    // Both authorities, and a certificate of the new one.
+    let issued = next.replica(one.id, Validity::days(1)).unwrap();
+    issued.write(papers.path(), "replica-1").unwrap();
+    fs::write(&ca, [before, next.certificate().as_bytes().to_vec()].concat()).unwrap();
+    one.transport.reload_certificates().unwrap();
+    let new = Caller::open(&files, &one.address());
+    new.ask(3, &[]);
+    assert_eq!(new.reply().0, 3);
+    let first = Caller::open(&papers.client(ClientRole::Append), &one.address());
+    // Its `ca` file has been written anew with the old authority alone.
+    let refused = first.refusal();
+    let fault = CertificateFault::Foreign;
+    assert!(
+        matches!(refused, TransportError::Certificate { whose: Whose::Theirs, fault: f } if f == fault),
+        "{refused}"
+    );
+    old.ask(4, &[]);
+    assert_eq!(old.reply().0, 4);
+    two.arrived();
+    one.send(Lane::Control, two.id, 5, Bytes::new());
+    assert_eq!(two.message().0, 5);
+}
+
+/// 200; `ANNALS_HANDSHAKES=10000` for the whole.
+#[test]
+fn handshakes_by_the_thousand_leave_nothing_behind() {
+    let handshakes: u64 =
+        std::env::var("ANNALS_HANDSHAKES").ok().and_then(|number| number.parse().ok()).unwrap_or(200);
+    let papers = Papers::new(CLUSTER);
+    let (one, two) = papers.pair();
+    let files = papers.client(ClientRole::Append);
+    let address = one.address();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for number in 0..handshakes / 4 {
+                    let caller = Caller::open(&files, &address);
+                    caller.ask(number, &[Bytes::from_static(b"still there?")]);
+                    assert_eq!(caller.reply().0, number);
+                }
+            });
+        }
+    });
+    one.wait_until(|stats| stats.sessions == 0);
+    assert_eq!(one.transport.stats().refused, 0);
+    two.arrived();
+    one.send(Lane::Bulk, two.id, 5, Bytes::new());
+    assert_eq!(two.message().0, 5);
+    let arrived = one.arrived();
+    let lost = arrived.iter().filter(|arrival| matches!(arrival, Arrival::PeerLost { .. }));
+    assert_eq!(lost.count(), 0, "a peer was lost over it");
+    let opened = arrived.iter().filter(|arrival| matches!(arrival, Arrival::Opened { .. })).count();
+    let closed = arrived.iter().filter(|arrival| matches!(arrival, Arrival::Closed { .. })).count();
+    assert_eq!((opened, closed), (handshakes as usize / 4 * 4, opened));
+}

@@ -1,0 +1,10 @@
+//! The transport's promises, over real sockets on this host.
+
+#![cfg(feature = "quic")]
+#![allow(clippy::unwrap_used)]
+
+mod lanes;
+mod limits;
+mod place;
+mod raw;
+mod refusals;

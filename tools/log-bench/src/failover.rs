@@ -1,0 +1,105 @@
+//! `failover`, `transfer` and `pause`: what clients notice when the primary dies, hands over, or stands still.
+
+use std::time::Duration;
+
+use annals::client::Client;
+
+use crate::cluster::Cluster;
+use crate::cluster::args::{FailoverArgs, LoadArgs, PauseArgs, TransferArgs};
+use crate::cluster::load::Load;
+use crate::cluster::outcome::Outcome;
+use crate::error::{Error, Result};
+use crate::place::Place;
+use crate::progress::{self, Phase};
+use crate::report::Report;
+use crate::units;
+
+/// Undisturbed, between one blow and the next.
+const CALM: Duration = Duration::from_millis(300);
+/// Stretches of the plotted timeline.
+const STRETCH: Duration = Duration::from_millis(20);
+
+/// Kills primaries with kill -9, and starts them again.
+pub(crate) fn run(args: &FailoverArgs, place: &Place) -> Result<Report> {
+    let outcome = ordeal(&args.load, args.kills, place, |cluster, client, load| {
+        let primary = cluster.index_of(cluster.wait_until_in_sync(client)?.id);
+        let moment = load.now();
+        cluster.kill(primary);
+        load.wait_for_commit_after(moment, CALM)?;
+        let recovered = load.now();
+        cluster.restart(primary)?;
+        Ok((moment, recovered))
+    })?;
+    let what = format!("Failover: kill -9 of the primary, {}", units::plural(args.kills.into(), "time"));
+    Ok(outcome.report(("failover", what), &args.load, place))
+}
+
+/// Hands the primary's role over, again and again.
+pub(crate) fn transfer(args: &TransferArgs, place: &Place) -> Result<Report> {
+    let outcome = ordeal(&args.load, args.times, place, |cluster, client, load| {
+        cluster.wait_until_in_sync(client)?;
+        let moment = load.now();
+        client.transfer(None).wait().map_err(Error::cluster("transfer the primary's role in"))?;
+        load.wait_for_commit_after(moment, CALM)?;
+        Ok((moment, load.now()))
+    })?;
+    let what = format!("Transfer: the primary hands over, {}", units::plural(args.times.into(), "time"));
+    Ok(outcome.report(("transfer", what), &args.load, place))
+}
+
+/// Stops primaries where they stand, and lets them go on when others lead.
+pub(crate) fn pause(args: &PauseArgs, place: &Place) -> Result<Report> {
+    let length = Duration::from_secs_f64(args.secs);
+    let outcome = ordeal(&args.load, args.times, place, |cluster, client, load| {
+        let primary = cluster.index_of(cluster.wait_until_in_sync(client)?.id);
+        let moment = load.now();
+        cluster.pause(primary)?;
+        let others = load.wait_for_commit_after(moment, length.max(CALM));
+        let recovered = load.now();
+        // It wakes up in its old reign: what it acknowledges from here on would be missing from the log.
+        cluster.resume(primary)?;
+        others?;
+        load.wait_for_commit_after(load.now(), CALM)?;
+        Ok((moment, recovered))
+    })?;
+    let what = format!(
+        "Pause: the primary is stopped for {:.1} s with SIGSTOP, {}",
+        args.secs,
+        units::plural(args.times.into(), "time")
+    );
+    let mut report = outcome.report(("pause", what), &args.load, place);
+    report.notes.push(
+        "A reign that is over acknowledges nothing: each append that was acknowledged is in the log."
+            .to_string(),
+    );
+    Ok(report)
+}
+
+/// Does something to a cluster under load so many times; each tells from when to when it lasted.
+fn ordeal(
+    args: &LoadArgs,
+    times: u32,
+    place: &Place,
+    mut blow: impl FnMut(&mut Cluster, &Client, &Load) -> Result<(Duration, Duration)>,
+) -> Result<Outcome> {
+    let mut cluster = Cluster::start(&args.cluster, place)?;
+    let client = cluster.connect()?;
+    cluster.wait_until_in_sync(&client)?;
+    let load = Load::start(&cluster, args.clients, args.size as usize, args.rate)?;
+    load.wait_for_commit_after(load.now(), CALM)?;
+    let phase = Phase::steps("disturbing the cluster", u64::from(times));
+    let (mut moments, mut silences) = (Vec::new(), Vec::new());
+    for time in 0..times {
+        progress::check_stopped()?;
+        let (from, to) = blow(&mut cluster, &client, &load)?;
+        moments.push(from);
+        silences.extend(load.acknowledgements().longest_silence(from, to));
+        phase.reach(u64::from(time) + 1);
+    }
+    drop(phase);
+    cluster.wait_until_in_sync(&client)?;
+    let rates = load.acknowledgements().rates(STRETCH);
+    let loaded = load.end(&cluster, &client)?;
+    cluster.end();
+    Ok(Outcome { moments, silences, loaded, rates })
+}

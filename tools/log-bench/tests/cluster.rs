@@ -1,0 +1,87 @@
+//! Runs the program on clusters of real processes, for a moment each: what it says of them, and what it leaves.
+
+// The helpers of tests fail like tests.
+#![allow(clippy::unwrap_used)]
+
+mod scratch;
+
+use scratch::Scratch;
+use serde_json::Value;
+
+/// Nothing was lost, invented or repeated, and something was acknowledged.
+fn keeps_its_promises(object: &Value) {
+    for key in ["lost", "duplicated", "invented"] {
+        assert_eq!(object[key], 0, "{key}: {object}");
+    }
+    assert!(object["acknowledged"].as_u64().is_some_and(|count| count > 0), "{object}");
+    for key in ["p50", "p99", "max"] {
+        assert!(object["gap_ms"][key].as_f64().is_some_and(|ms| ms > 0.0), "gap_ms.{key}: {object}");
+    }
+}
+
+#[test]
+fn replicate_json_has_the_promised_keys_for_each_durability() {
+    let scratch = Scratch::new();
+    for durability in ["local", "quorum", "all", "2"] {
+        let object = scratch.json(&format!(
+            "replicate --secs 0.2 --runs 1 --clients 3 --connections 2 --size 100 --batch 2 --in-flight 4 \
+             --durability {durability} --segment-bytes 1m"
+        ));
+        assert_eq!(object["clients"], 3);
+        assert_eq!(object["connections"], 2);
+        assert_eq!(object["batch"], 2);
+        for key in ["records_per_s", "mb_per_s", "cpu_s_per_gb"] {
+            assert!(object[key].as_f64().is_some_and(|figure| figure > 0.0), "{key}: {object}");
+        }
+        for key in ["p50", "p99", "p999", "max"] {
+            assert!(object["latency_us"][key].as_f64().is_some_and(|us| us > 0.0), "latency_us.{key}");
+        }
+    }
+    assert!(scratch.names().is_empty(), "{:?}", scratch.names());
+}
+
+#[test]
+fn a_primary_that_is_killed_costs_no_acknowledged_record() {
+    let scratch = Scratch::new();
+    let object = scratch.json("failover --kills 2 --clients 3 --size 100 --html page.html");
+    keeps_its_promises(&object);
+    assert_eq!(object["times"], 2);
+    let page = std::fs::read_to_string(scratch.path("page.html")).unwrap();
+    assert!(page.contains("</html>") && page.contains("Commits a second"), "{page}");
+}
+
+#[test]
+fn a_primary_that_hands_over_fails_no_append() {
+    let object = Scratch::new().json("transfer --times 2 --clients 3 --size 100");
+    keeps_its_promises(&object);
+    assert_eq!((&object["failed"], &object["unknown"]), (&Value::from(0), &Value::from(0)), "{object}");
+}
+
+#[test]
+fn a_primary_that_was_stopped_acknowledges_nothing_that_is_not_in_the_log() {
+    keeps_its_promises(&Scratch::new().json("pause --times 1 --secs 1 --clients 3 --size 100"));
+}
+
+#[test]
+fn laggards_and_newcomers_catch_up() {
+    let object = Scratch::new().json("catchup --log-bytes 2m --clients 1 --rate 200 --segment-bytes 1m");
+    let caught = object["catchups"].as_array().unwrap();
+    assert_eq!(caught.len(), 2, "{object}");
+    assert!(caught.iter().all(|one| one["mb_per_s"].as_f64().is_some_and(|figure| figure > 0.0)), "{object}");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_is_started() {
+    let scratch = Scratch::new();
+    for (args, what) in [
+        ("replicate --replicas 0", "0 is not in 1..=7"),
+        ("replicate --durability most", "expected local, quorum, all, or a number"),
+        ("replicate --depth 0", "must be between 1 and 64"),
+        ("failover --kills 0", "0 is not in"),
+        ("catchup --replicas 1 --log-bytes 1m", "a cluster of one has none"),
+    ] {
+        let refusal = scratch.refusal(args);
+        assert!(refusal.contains(what), "{args}: {refusal}");
+    }
+    assert!(scratch.names().is_empty(), "{:?}", scratch.names());
+}

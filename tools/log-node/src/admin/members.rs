@@ -1,0 +1,120 @@
+//! Who takes part.
+
+use std::time::{Duration, Instant};
+
+use annals::protocol::request::{NodeStatus, Reply, Request};
+use annals::protocol::{Change, Member};
+
+use super::Operator;
+use crate::cli::{AddArgs, RemoveArgs};
+use crate::error::{Error, Result};
+use crate::out;
+use crate::overview::Overview;
+use crate::report::MemberReport;
+use crate::status::Status;
+
+/// From one word about the progress to the next.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// Takes a newcomer in: first as a learner, and once it has caught up as a voter.
+pub(crate) fn add(args: &AddArgs) -> Result<Status> {
+    let mut operator = Operator::new(&args.reach)?;
+    let newcomer = &args.newcomer;
+    let Reply::Status(status) = operator.ask(&newcomer.address, &Request::Status)? else {
+        return Err(Error::BadReply);
+    };
+    check_newcomer(args, &status)?;
+    let member = membership(&operator.look()).into_iter().find(|member| member.id == newcomer.id.get());
+    match member {
+        Some(member) if member.votes => {
+            out::print(&format!("replica {} takes part already\n", newcomer.id))?;
+            return Ok(Status::Done);
+        }
+        // An earlier attempt has come so far.
+        Some(_) => {}
+        None => {
+            let learner = Member { id: newcomer.id, disk: status.disk };
+            operator.ask_primary(&Request::Change(Change::AddLearner(learner)))?;
+        }
+    }
+    out::print(&format!("replica {} receives the log\n", newcomer.id))?;
+    if args.learner {
+        return Ok(Status::Done);
+    }
+    wait_for_the_log(&mut operator, newcomer.id.get())?;
+    let change = Change::PromoteLearner { id: newcomer.id, priority: args.priority };
+    operator.ask_primary(&Request::Change(change))?;
+    let votes = |seen: &Overview| {
+        membership(seen).iter().any(|member| member.id == newcomer.id.get() && member.votes)
+    };
+    let seen = operator.wait_until("the new membership", votes)?;
+    out::print(&format!("replica {} votes\n{}", newcomer.id, quorum_text(&membership(&seen))))?;
+    Ok(Status::Done)
+}
+
+fn check_newcomer(args: &AddArgs, status: &NodeStatus) -> Result<()> {
+    if status.id == args.newcomer.id {
+        return Ok(());
+    }
+    let reason = format!("at {} is replica {}, not {}", args.newcomer.address, status.id, args.newcomer.id);
+    Err(Error::NoReplica { id: args.newcomer.id, reason })
+}
+
+/// Waits until the learner gets each group as it is appended, however long that takes, and tells how far it is.
+fn wait_for_the_log(operator: &mut Operator, id: u64) -> Result<()> {
+    let patience = operator.deadline.saturating_duration_since(Instant::now());
+    let mut told = Instant::now();
+    let mut best = 0;
+    loop {
+        let seen = operator.look();
+        let peer = seen.primary_report().and_then(|report| report.peers.iter().find(|peer| peer.id == id));
+        if peer.is_some_and(|peer| peer.stage == "streaming") {
+            operator.deadline = Instant::now() + patience;
+            return Ok(());
+        }
+        let durable = peer.map_or(0, |peer| peer.durable);
+        if durable > best {
+            // It moves: the deadline is for standing still.
+            (best, operator.deadline) = (durable, Instant::now() + patience);
+        }
+        if let Some(peer) = peer.filter(|_| told.elapsed() >= PROGRESS_EVERY) {
+            told = Instant::now();
+            eprintln!("replica {id}: {}, {} records to go", peer.stage, peer.lag);
+        }
+        if !operator.pause() {
+            return Err(Error::TimedOut { waiting_for: format!("replica {id} to receive the log") });
+        }
+    }
+}
+
+/// Takes a replica out.
+pub(crate) fn remove(args: &RemoveArgs) -> Result<Status> {
+    let mut operator = Operator::new(&args.on.reach)?;
+    let id = args.on.replica;
+    let before = operator.wait_until("a primary", |seen| seen.primary.is_some())?;
+    if !membership(&before).iter().any(|member| member.id == id.get()) {
+        return Err(Error::NoReplica { id, reason: "the cluster has no such replica".to_owned() });
+    }
+    operator.ask_primary(&Request::Change(Change::Remove(id)))?;
+    let is_out = |seen: &Overview| {
+        let members = membership(seen);
+        seen.primary.is_some() && !members.is_empty() && members.iter().all(|member| member.id != id.get())
+    };
+    let seen = operator.wait_until("the new membership", is_out)?;
+    let text = quorum_text(&membership(&seen));
+    out::print(&format!("replica {id} takes part no more: its process can be ended\n{text}"))?;
+    Ok(Status::Done)
+}
+
+/// The members, as the primary knows them.
+fn membership(seen: &Overview) -> Vec<MemberReport> {
+    seen.primary_report().map_or(vec![], |report| report.members.clone())
+}
+
+/// What the membership stands.
+fn quorum_text(members: &[MemberReport]) -> String {
+    let voters = members.iter().filter(|member| member.votes).count();
+    let spare = voters.saturating_sub(voters / 2 + 1);
+    let s = if voters == 1 { "" } else { "s" };
+    format!("{voters} voter{s}: with a majority as quorum, {spare} may be lost at a time\n")
+}

@@ -1,0 +1,120 @@
+//! `promote`: an operator says who leads, and is told what that may cost.
+
+use annals::ReplicaId;
+use annals::protocol::request::Request;
+
+use super::Operator;
+use crate::cli::PromoteArgs;
+use crate::error::{Error, Result};
+use crate::out;
+use crate::overview::Overview;
+use crate::status::Status;
+
+/// Lets the replica stand for election.
+pub(crate) fn promote(args: &PromoteArgs) -> Result<Status> {
+    let mut operator = Operator::new(&args.on.reach)?;
+    let id = args.on.replica;
+    let seen = operator.look();
+    if seen.primary == Some(id.get()) {
+        out::print(&format!("replica {id} is primary already\n"))?;
+        return Ok(Status::Done);
+    }
+    if let Some(primary) = seen.primary {
+        let reason = format!(
+            "replica {primary} is primary and answers, so nobody else is elected; hand over with `log-node transfer \
+             --to {id}`"
+        );
+        return Err(Error::NotNeeded { reason });
+    }
+    out::print(&cost(&seen, id)?)?;
+    operator.ask_replica(id, &Request::Promote)?;
+    let after = operator.wait_until("its election", |seen| seen.primary == Some(id.get())).map_err(|error| match error {
+        Error::TimedOut { .. } => Error::NoPrimary {
+            reason: format!(
+                "replica {id} was not elected: a voter that has more of the log goes before it, promote that one"
+            ),
+        },
+        error => error,
+    })?;
+    let epoch = after.primary_report().map_or(0, |report| report.epoch);
+    out::print(&format!("replica {id} is primary now, in epoch {epoch}\n"))?;
+    Ok(Status::Done)
+}
+
+/// What may be lost if this replica leads; an error if it cannot come to that.
+fn cost(seen: &Overview, id: ReplicaId) -> Result<String> {
+    let found =
+        seen.replicas.iter().find(|each| each.id == Some(id.get())).and_then(|each| each.report.as_ref());
+    let Some(report) = found else {
+        let reason = "it does not answer, or the cluster has no such replica".to_owned();
+        return Err(Error::NoReplica { id, reason });
+    };
+    let voters: Vec<u64> =
+        report.members.iter().filter(|member| member.votes).map(|member| member.id).collect();
+    let answers =
+        |voter: &u64| seen.replicas.iter().any(|each| each.id == Some(*voter) && each.report.is_some());
+    let silent: Vec<String> = voters.iter().filter(|voter| !answers(voter)).map(u64::to_string).collect();
+    let (needed, there) = (voters.len() / 2 + 1, voters.len() - silent.len());
+    if there < needed {
+        let reason = format!(
+            "only {there} of {} voters answer (not {}), and a majority is {needed}. No command makes fewer lead, for \
+             they may lack what the others have acknowledged: of what was committed after record {}, replica {id} \
+             knows nothing. If the others are gone for good, see \"When a quorum is gone for good\" in \
+             docs/operations.md",
+            voters.len(),
+            silent.join(", "),
+            report.committed,
+        );
+        return Err(Error::NoPrimary { reason });
+    }
+    let mut text = format!(
+        "replica {id} has everything up to record {} on its disk, and knows that everything up to {} is committed.\n\
+         No committed record is lost: voters refuse whoever has less than they have acknowledged.\n",
+        report.durable, report.committed,
+    );
+    if silent.is_empty() {
+        text.push_str("All voters answer: nothing is lost.\n");
+    } else {
+        text.push_str(&format!(
+            "Lost may be what replica {} alone has: appends that were not committed, also those acknowledged with \
+             durability local.\n",
+            silent.join(", ")
+        ));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::overview::Seen;
+    use crate::report::ReplicaReport;
+    use crate::report::tests::made_up;
+
+    fn seen(answering: &[u64]) -> Overview {
+        let each = |id| match answering.contains(&id) {
+            true => Seen::answered(format!("r{id}:1"), ReplicaReport::of(&made_up(id))),
+            false => Seen::silent(format!("r{id}:1"), Some(id), "nobody answers".to_owned()),
+        };
+        Overview::of((1..=3).map(each).collect())
+    }
+
+    #[test]
+    fn the_operator_is_told_what_may_be_lost() {
+        let text = cost(&seen(&[1, 3]), ReplicaId::new(1)).unwrap();
+        assert!(
+            text.contains("everything up to record 1200") && text.contains("what replica 2 alone has"),
+            "{text}"
+        );
+        let text = cost(&seen(&[1, 2, 3]), ReplicaId::new(1)).unwrap();
+        assert!(text.contains("nothing is lost"), "{text}");
+    }
+
+    #[test]
+    fn a_minority_is_not_promoted_and_the_way_out_is_named() {
+        let error = cost(&seen(&[3]), ReplicaId::new(3)).unwrap_err().to_string();
+        assert!(error.contains("only 1 of 3 voters") && error.contains("after record 690"), "{error}");
+        assert!(error.contains("gone for good"), "{error}");
+        assert!(cost(&seen(&[1, 2]), ReplicaId::new(3)).is_err());
+    }
+}

@@ -1,0 +1,207 @@
+//! What a replica says of itself, for programs: the JSON of `status --json` and of the status page.
+
+use annals::protocol::request::{DiskHealth, NodeStatus, PeerLag};
+use annals::protocol::{Role, Stage};
+use serde::Serialize;
+
+/// One replica.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(crate) struct ReplicaReport {
+    pub(crate) id: u64,
+    pub(crate) role: &'static str,
+    pub(crate) epoch: u64,
+    /// Who leads, as far as it knows.
+    pub(crate) primary: Option<u64>,
+    pub(crate) first: u64,
+    pub(crate) appended: u64,
+    pub(crate) durable: u64,
+    pub(crate) committed: u64,
+    pub(crate) applied: u64,
+    pub(crate) snapshot: u64,
+    pub(crate) disk: &'static str,
+    pub(crate) uptime_s: f64,
+    pub(crate) cluster: String,
+    pub(crate) disk_id: String,
+    /// The generation of the membership that it knows; 0 for none.
+    pub(crate) generation: u64,
+    pub(crate) members: Vec<MemberReport>,
+    /// On the primary: how far the others have come.
+    pub(crate) peers: Vec<PeerReport>,
+}
+
+/// One member.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct MemberReport {
+    pub(crate) id: u64,
+    pub(crate) votes: bool,
+    pub(crate) address: Option<String>,
+}
+
+/// How far one of the others has come, as the primary sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct PeerReport {
+    pub(crate) id: u64,
+    pub(crate) stage: &'static str,
+    pub(crate) durable: u64,
+    /// Records that the primary has and it has not, as far as known.
+    pub(crate) lag: u64,
+    pub(crate) in_flight_bytes: u64,
+}
+
+impl ReplicaReport {
+    /// What this status says.
+    pub(crate) fn of(status: &NodeStatus) -> ReplicaReport {
+        ReplicaReport {
+            id: status.id.get(),
+            role: role(status.role),
+            epoch: status.epoch.get(),
+            primary: status.primary.map(annals::ReplicaId::get),
+            first: status.first.get(),
+            appended: status.last.get(),
+            durable: status.durable.get(),
+            committed: status.committed.get(),
+            applied: status.applied.get(),
+            snapshot: status.snapshot.get(),
+            disk: disk_health(status.disk_health),
+            uptime_s: status.uptime.as_secs_f64(),
+            cluster: status.cluster.to_string(),
+            disk_id: status.disk.to_string(),
+            generation: status.membership.as_ref().map_or(0, |membership| membership.generation),
+            members: members(status),
+            peers: status.peers.iter().map(|peer| PeerReport::of(peer, status.last.get())).collect(),
+        }
+    }
+
+    /// Whether it is as it should be.
+    pub(crate) fn is_well(&self) -> bool {
+        matches!(self.role, "primary" | "backup" | "learner") && self.disk == "good" && self.primary.is_some()
+    }
+}
+
+impl PeerReport {
+    fn of(peer: &PeerLag, last: u64) -> PeerReport {
+        PeerReport {
+            id: peer.id.get(),
+            stage: stage(peer.stage),
+            durable: peer.durable.get(),
+            lag: last.saturating_sub(peer.durable.get()),
+            in_flight_bytes: peer.in_flight_bytes,
+        }
+    }
+}
+
+fn members(status: &NodeStatus) -> Vec<MemberReport> {
+    let Some(membership) = &status.membership else { return Vec::new() };
+    let voters = membership.electorate.voters.iter().map(|voter| (voter.member.id, true));
+    let learners = membership.learners.iter().map(|member| (member.id, false));
+    let mut members: Vec<MemberReport> = voters
+        .chain(learners)
+        .map(|(id, votes)| {
+            let address = status.addresses.iter().find(|(known, _)| *known == id);
+            MemberReport { id: id.get(), votes, address: address.map(|(_, address)| address.clone()) }
+        })
+        .collect();
+    members.sort_by_key(|member| member.id);
+    members
+}
+
+/// The role's word.
+pub(crate) fn role(role: Role) -> &'static str {
+    match role {
+        Role::Primary => "primary",
+        Role::Backup => "backup",
+        Role::Candidate => "candidate",
+        Role::Learner => "learner",
+        Role::Recovering => "recovering",
+        Role::Halted => "halted",
+    }
+}
+
+fn stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Probing => "probing",
+        Stage::CatchingUp => "catching up",
+        Stage::Streaming => "streaming",
+        Stage::Snapshot => "snapshot",
+        Stage::Mending => "mending",
+    }
+}
+
+fn disk_health(health: DiskHealth) -> &'static str {
+    match health {
+        DiskHealth::Good => "good",
+        DiskHealth::Stalled => "stalled",
+        DiskHealth::Damaged => "damaged",
+        DiskHealth::Failed => "failed",
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use annals::protocol::{Member, Membership, Quorums, Voter};
+    use annals::{ClusterId, DiskId, Epoch, Lsn, ReplicaId};
+
+    use super::*;
+
+    /// A replica of a made-up cluster of three, of which replica 2 is primary and 3 lags.
+    pub(crate) fn made_up(id: u64) -> NodeStatus {
+        let replica = ReplicaId::new;
+        let member = |id| Member { id: replica(id), disk: DiskId::new(u128::from(id)) };
+        let voters = (1..=3).map(|id| Voter { member: member(id), priority: 0 }).collect();
+        let peer = |id, stage, durable, in_flight_bytes| PeerLag {
+            id: replica(id),
+            stage,
+            durable: Lsn::new(durable),
+            in_flight_bytes,
+        };
+        let peers = match id {
+            2 => vec![peer(1, Stage::Streaming, 1200, 512), peer(3, Stage::CatchingUp, 700, 1 << 20)],
+            _ => vec![],
+        };
+        NodeStatus {
+            cluster: ClusterId::new(0xabc),
+            id: replica(id),
+            disk: DiskId::new(u128::from(id)),
+            role: if id == 2 { Role::Primary } else { Role::Backup },
+            epoch: Epoch::new(7),
+            primary: Some(replica(2)),
+            first: Lsn::new(1),
+            last: Lsn::new(if id == 3 { 700 } else { 1201 }),
+            durable: Lsn::new(if id == 3 { 700 } else { 1200 }),
+            committed: Lsn::new(if id == 3 { 690 } else { 1200 }),
+            applied: Lsn::new(if id == 3 { 690 } else { 1200 }),
+            snapshot: Lsn::ZERO,
+            membership: Some(Membership::first(voters, Quorums::Majority)),
+            addresses: (1..=3).map(|id| (replica(id), format!("127.0.0.1:{}", 7100 + id))).collect(),
+            peers,
+            disk_health: DiskHealth::Good,
+            uptime: Duration::from_secs(90),
+        }
+    }
+
+    #[test]
+    fn a_report_says_what_the_status_says() {
+        let report = ReplicaReport::of(&made_up(2));
+        assert_eq!((report.id, report.role, report.epoch, report.primary), (2, "primary", 7, Some(2)));
+        assert_eq!((report.appended, report.durable, report.committed), (1201, 1200, 1200));
+        assert_eq!(
+            report.peers[1],
+            PeerReport { id: 3, stage: "catching up", durable: 700, lag: 501, in_flight_bytes: 1 << 20 }
+        );
+        assert_eq!(report.members.len(), 3);
+        assert_eq!(report.members[0].address.as_deref(), Some("127.0.0.1:7101"));
+        assert!(report.is_well());
+    }
+
+    #[test]
+    fn who_knows_no_primary_or_has_a_sick_disk_is_not_well() {
+        let sick = NodeStatus { disk_health: DiskHealth::Stalled, ..made_up(1) };
+        let alone = NodeStatus { primary: None, ..made_up(1) };
+        let halted = NodeStatus { role: Role::Halted, ..made_up(1) };
+        for status in [sick, alone, halted] {
+            assert!(!ReplicaReport::of(&status).is_well());
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A development cluster, as a user starts it.
+
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
+
+use serde_json::Value;
+
+use crate::scratch::{Running, Said, Scratch, signal, wait_until};
+
+/// A cluster under `log-node dev`.
+pub(crate) struct Cluster {
+    pub(crate) scratch: Scratch,
+    name: &'static str,
+    pub(crate) dev: Running,
+    /// The process of each replica.
+    pub(crate) processes: BTreeMap<u64, u32>,
+    /// Where each status page is: host and port.
+    pub(crate) pages: BTreeMap<u64, String>,
+}
+
+impl Cluster {
+    /// Three replicas, of which one is primary.
+    pub(crate) fn start() -> Cluster {
+        Cluster::start_in(Scratch::new(), "--replicas 3 --port 0")
+    }
+
+    /// The cluster that this directory has, or a new one.
+    pub(crate) fn start_in(scratch: Scratch, args: &str) -> Cluster {
+        Cluster::start_at(scratch, "c", args)
+    }
+
+    /// The same in another directory of the scratch.
+    pub(crate) fn start_at(scratch: Scratch, name: &'static str, args: &str) -> Cluster {
+        let dev = scratch.start(&format!("dev --dir {name} --until-stdin-ends {args}"));
+        let mut cluster = Cluster { scratch, dev, name, processes: BTreeMap::new(), pages: BTreeMap::new() };
+        cluster.dev.wait_for("ready: ");
+        cluster.dev.wait_for("Ctrl-C here");
+        for line in cluster.dev.said.clone() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if let [id, "primary" | "backup", process, _, page] = words[..] {
+                let id = id.parse().unwrap();
+                let process = process.parse();
+                let ended = || format!("replica {id} has ended:\n{}", cluster.dev.said.join("\n"));
+                cluster.processes.insert(id, process.unwrap_or_else(|_| panic!("{}", ended())));
+                let page = page.trim_start_matches("http://").trim_end_matches('/');
+                cluster.pages.insert(id, page.to_owned());
+            }
+        }
+        cluster
+    }
+
+    /// Runs a command as the cluster's client.
+    #[track_caller]
+    pub(crate) fn expect(&self, status: i32, args: &str) -> Said {
+        let (name, rest) = args.split_once(' ').unwrap_or((args, ""));
+        self.scratch.expect(status, &format!("{name} -c {}/client.toml {rest}", self.name))
+    }
+
+    /// Appends lines.
+    #[track_caller]
+    pub(crate) fn append(&self, lines: &[String]) -> Said {
+        let input: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        self.scratch.expect_fed(0, &format!("append -c {}/client.toml --deadline 30s", self.name), &input)
+    }
+
+    /// All records.
+    #[track_caller]
+    pub(crate) fn records(&self) -> Vec<String> {
+        self.expect(0, "tail --deadline 30s").out.lines().map(str::to_owned).collect()
+    }
+
+    /// What `status --json` says.
+    pub(crate) fn overview(&self) -> Value {
+        let said = self.scratch.run(&format!("status -c {}/client.toml --json", self.name));
+        serde_json::from_str(&said.out).expect("one object on standard output")
+    }
+
+    /// Waits until this is so of what `status --json` says, and gives it.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let mut seen = Value::Null;
+        wait_until(what, || {
+            seen = self.overview();
+            is_so(&seen)
+        });
+        seen
+    }
+
+    /// Who leads; waits until somebody does.
+    #[track_caller]
+    pub(crate) fn primary(&self) -> u64 {
+        self.wait_for("there is a primary", |seen| seen["primary"].is_u64())["primary"].as_u64().unwrap()
+    }
+
+    /// Waits until all replicas answer and are as they should be.
+    #[track_caller]
+    pub(crate) fn wait_until_well(&self) {
+        self.wait_for("all is well", |seen| seen["is_well"] == true);
+    }
+
+    pub(crate) fn kill(&mut self, id: u64) {
+        signal(self.processes[&id], "KILL");
+        self.dev.wait_for(&format!("replica {id} has ended: signal: 9"));
+        self.processes.remove(&id);
+    }
+
+    /// Starts a replica again that has ended.
+    pub(crate) fn start_again(&self, id: u64) -> Running {
+        self.scratch.start(&format!("run -c {}/replica-{id}.toml --until-stdin-ends", self.name))
+    }
+
+    /// Where the replicas listen.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        let seen = self.overview();
+        seen["replicas"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|seen| seen["address"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+/// Waits until no process listens at these addresses any more.
+#[track_caller]
+pub(crate) fn wait_until_free(addresses: &[String]) {
+    assert!(!addresses.is_empty());
+    for address in addresses {
+        wait_until(&format!("nobody has {address}"), || UdpSocket::bind(address).is_ok());
+    }
+}
+
+/// `first 1`, `first 2` and so on.
+pub(crate) fn lines(name: &str, count: u64) -> Vec<String> {
+    (1..=count).map(|number| format!("{name} {number}")).collect()
+}

@@ -1,0 +1,93 @@
+//! What a user must not notice: replicas that die, and roles that are handed over.
+
+use crate::cluster::{Cluster, lines};
+use crate::scratch::{signal, wait_until};
+
+#[test]
+fn nothing_is_lost_or_doubled_when_the_primary_is_killed() {
+    let mut cluster = Cluster::start();
+    cluster.append(&lines("before", 300));
+    let old = cluster.primary();
+    cluster.kill(old);
+    cluster.append(&lines("after", 300));
+    let all = [lines("before", 300), lines("after", 300)].concat();
+    assert_eq!(cluster.records(), all);
+    assert_ne!(cluster.primary(), old);
+    let said = cluster.expect(1, "status");
+    assert!(said.out.contains("silent"), "{}", said.out);
+
+    // The killed one comes back, gets what it has missed, and is as good as the others.
+    let _again = cluster.start_again(old);
+    cluster.wait_until_well();
+    let other = cluster.primary();
+    cluster.kill(other);
+    assert_eq!(cluster.records(), all);
+}
+
+#[test]
+fn a_follower_sees_each_record_once_across_a_failover() {
+    let mut cluster = Cluster::start();
+    let mut tail = cluster.scratch.start("tail -c c/client.toml --follow --from 1");
+    cluster.append(&lines("one", 100));
+    tail.wait_for("one 100");
+    cluster.kill(cluster.primary());
+    cluster.append(&lines("two", 100));
+    tail.wait_for("two 100");
+    assert_eq!(tail.said, [lines("one", 100), lines("two", 100)].concat());
+}
+
+#[test]
+fn sigterm_hands_the_role_over_while_others_append() {
+    let mut cluster = Cluster::start();
+    let old = cluster.primary();
+    // A pipe that is held open is a user who has not finished typing.
+    let mut appending = cluster.scratch.start("append -c c/client.toml -v --deadline 30s");
+    appending.type_line("first");
+    appending.wait_for("");
+    signal(cluster.processes[&old], "TERM");
+    appending.type_line("second");
+    cluster.dev.wait_for(&format!("replica {old} has ended: exit status: 0"));
+    appending.type_line("third");
+    appending.let_go();
+    let (status, said) = appending.wait();
+    assert!(status.success() && said.contains("appended 3 records"), "{said}");
+    assert_eq!(cluster.records(), ["first", "second", "third"]);
+    assert_ne!(cluster.primary(), old);
+    assert!(cluster.dev.said.iter().any(|line| line.contains("ended: all is on the disk")));
+    // It was a backup before it ended: the role was handed over, and not only lost.
+    let said = cluster.dev.said.join("\n");
+    let (_, goodbye) = said.split_once("ending: asked by SIGTERM").unwrap();
+    assert!(goodbye.contains(&format!("replica={old} role=Backup")), "{said}");
+}
+
+#[test]
+fn the_role_is_handed_to_whom_the_operator_names() {
+    let cluster = Cluster::start();
+    let primary = cluster.primary();
+    // On a machine that is busy with other things somebody may stand for election in between: then once more.
+    let hand_over = |to: u64, said: &str| {
+        let args = format!("transfer -c c/client.toml --to {to}");
+        wait_until(said, || cluster.scratch.run(&args).out.contains(said));
+    };
+    for to in (1..=3).filter(|id| *id != primary) {
+        hand_over(to, &format!("replica {to} is primary now"));
+        hand_over(to, &format!("replica {to} is primary already"));
+    }
+}
+
+#[test]
+fn a_minority_is_not_promoted_and_the_operator_is_told_why() {
+    let mut cluster = Cluster::start();
+    cluster.append(&lines("line", 10));
+    cluster.kill(3);
+    cluster.kill(2);
+    cluster.wait_for("replica 1 knows that it is alone", |seen| seen["primary"].is_null());
+    let said = cluster.expect(3, "promote 1");
+    assert!(
+        said.err.contains("only 1 of 3 voters answer") && said.err.contains("gone for good"),
+        "{}",
+        said.err
+    );
+    let said = cluster.expect(3, "promote 2");
+    assert!(said.err.contains("replica 2 cannot be asked"), "{}", said.err);
+}

@@ -1,0 +1,201 @@
+//! A directory for one test, and the program in it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Anything that takes longer than this has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A directory for one test, removed at its end.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Scratch {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("node-{}-{number}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        Scratch(dir)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// log-node here with `args`, separated by spaces.
+    pub(crate) fn command(&self, args: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_log-node"));
+        command.args(args.split_whitespace()).current_dir(&self.0).stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&self, args: &str) -> Said {
+        Said::from(self.command(args).output().unwrap())
+    }
+
+    /// Runs it, and expects this exit status.
+    #[track_caller]
+    pub(crate) fn expect(&self, status: i32, args: &str) -> Said {
+        let said = self.run(args);
+        assert_eq!(said.status, status, "{args}: {}{}", said.out, said.err);
+        said
+    }
+
+    /// Runs it with this on its standard input.
+    #[track_caller]
+    pub(crate) fn expect_fed(&self, status: i32, args: &str, input: &str) -> Said {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_owned();
+        // Fed from a thread of its own: the program may be waiting for somebody to read what it has said. It may also
+        // have ended before it has read all.
+        let feeder = thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
+        let said = Said::from(child.wait_with_output().unwrap());
+        feeder.join().unwrap();
+        assert_eq!(said.status, status, "{args}: {}{}", said.out, said.err);
+        said
+    }
+
+    /// Starts it, to be listened to.
+    pub(crate) fn start(&self, args: &str) -> Running {
+        Running::start(self.command(args))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+/// What the program said.
+pub(crate) struct Said {
+    pub(crate) status: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Said {
+        Said {
+            status: output.status.code().expect("no signal ended it"),
+            out: String::from_utf8(output.stdout).expect("text on standard output"),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// The program while it runs. Its standard input is open as long as this lives, or until it is let go.
+pub(crate) struct Running {
+    child: Child,
+    lifeline: Option<ChildStdin>,
+    lines: Receiver<String>,
+    /// All that it has said on both ways out so far.
+    pub(crate) said: Vec<String>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Running {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let ways: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for way in ways {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                for line in BufReader::new(way).lines().map_while(Result::ok) {
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        let lifeline = child.stdin.take();
+        Running { child, lifeline, lines, said: vec![] }
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a line with this in it, among those that were not waited for yet.
+    #[track_caller]
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.said.push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("no {text:?} in:\n{}", self.said.join("\n")),
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("ended without {text:?}:\n{}", self.said.join("\n"))
+                }
+            }
+        }
+    }
+
+    /// Writes a line to its standard input.
+    pub(crate) fn type_line(&mut self, line: &str) {
+        writeln!(self.lifeline.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Ends its standard input.
+    pub(crate) fn let_go(&mut self) {
+        self.lifeline = None;
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.process(), name);
+    }
+
+    /// Waits for its end, and gives what it has said in all.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> (ExitStatus, String) {
+        let deadline = Instant::now() + PATIENCE;
+        // Both ways out end with the process.
+        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.said.push(line);
+        }
+        assert!(Instant::now() < deadline, "it does not end; it said:\n{}", self.said.join("\n"));
+        (self.child.wait().unwrap(), self.said.join("\n"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal, such as `KILL`, to a process.
+#[track_caller]
+pub(crate) fn signal(process: u32, name: &str) {
+    let kill = Command::new("kill").args([format!("-{name}"), process.to_string()]).status().unwrap();
+    assert!(kill.success(), "kill -{name} {process}");
+}
+
+/// Waits until it is so: what it asks has no way to tell.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let (_open, never) = mpsc::channel::<()>();
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited too long until {what}");
+        let _ = never.recv_timeout(Duration::from_millis(20));
+    }
+}
