@@ -215,6 +215,9 @@ impl Used {
 
     fn times(&self, what: &str, all: &mut [Duration], taken: Duration) {
         let cpu = self.cpu().as_secs_f64();
+        if all.is_empty() {
+            return println!("{what:<36} not once in {taken:.1?}");
+        }
         all.sort_unstable();
         let at = |share: f64| all[((all.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e6;
         println!(

@@ -178,73 +178,15 @@ impl Error {
         }
     }
 
-    /// The text of the errors that have to do with repairs.
-    fn fmt_repair(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The text of the errors that an open ends with.
+    fn fmt_opening(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Lost { first, last } => {
-                write!(f, "records {first} to {last} are lost, and a repair has given them up")
+            Error::NotALog => f.write_str("no log in this directory: it holds no superblock; check the path"),
+            Error::NotEmpty => {
+                f.write_str("the directory is not empty and holds no log; name a new one, or an empty one")
             }
-            Error::RepairUnfinished { journal } => {
-                write!(f, "a repair was interrupted ({journal}); finish it or undo it to open the log")
-            }
-            Error::LossNotAccepted { lost, accepted: None } => {
-                write!(
-                    f,
-                    "the repair would give up {lost} acknowledged records; repeat that number to accept it"
-                )
-            }
-            Error::LossNotAccepted { lost, accepted: Some(accepted) } => {
-                write!(f, "the repair would give up {lost} acknowledged records, not {accepted}")
-            }
-            Error::NotRepairable { file } => {
-                write!(f, "{file} cannot be repaired in its place; salvage what is readable into a new log")
-            }
-            Error::Outdated { file } => {
-                write!(f, "{file} is not what it was when the log was looked at; look at it again")
-            }
-            Error::NothingToUndo => f.write_str("there is no repair to undo"),
-            Error::ChangedSince { file } => {
-                write!(f, "{file} was changed after the repair: it is not what the repair's journal says")
-            }
-            _ => unreachable!("the other errors have their texts in `fmt`"),
-        }
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Io { doing, file, source } if file.is_empty() => {
-                write!(f, "could not {doing} in the log's directory: {source}")
-            }
-            Error::Io { doing, file, source } => write!(f, "could not {doing} {file}: {source}"),
-            Error::NoSpace => f.write_str("the disk is full; appends resume when there is space"),
-            Error::Poisoned => f.write_str("a write or sync failed earlier; open the log again to continue"),
-            Error::Closed => f.write_str("the log is closed"),
-            Error::RecordTooLarge { bytes, max } => write!(f, "{bytes} bytes are over the limit of {max}"),
-            Error::EmptyBatch => f.write_str("a batch needs at least one record"),
-            Error::WouldBlock => f.write_str("the limit of bytes in flight is reached"),
-            Error::TimedOut => f.write_str("the deadline passed; the record may still become durable"),
-            Error::Trimmed { asked, first } => {
-                write!(f, "record {asked} was trimmed; the log begins at {first}")
-            }
-            Error::BeyondEnd { asked, last } => {
-                write!(f, "record {asked} is past the end of the log at {last}")
-            }
-            Error::InsideBatch { after, first, last } => {
-                write!(f, "cannot cut after {after}, inside the batch of records {first} to {last}")
-            }
-            Error::InUse { owner: Some(owner) } => {
-                write!(f, "the log is open for writing in process {owner}")
-            }
-            Error::InUse { owner: None } => f.write_str("the log is open for writing elsewhere"),
-            Error::NotALog => f.write_str("no log in this directory"),
-            Error::NotEmpty => f.write_str("the directory is not empty and holds no log"),
             Error::NewerVersion { found, supported } => {
                 write!(f, "the log has format version {found}, newer than {supported}; upgrade to open it")
-            }
-            Error::BadOption { option, given, allowed: (min, max) } => {
-                write!(f, "{option} is {given}, but must be between {min} and {max}")
             }
             Error::SuperblockDamaged => {
                 f.write_str("both copies of the superblock are damaged; repair the log to open it")
@@ -263,6 +205,102 @@ impl fmt::Display for Error {
                 write!(f, "{file} belongs to log {found}, not to {expected}; move it out of the directory")
             }
             repair => repair.fmt_repair(f),
+        }
+    }
+
+    /// The text of the errors that have to do with repairs.
+    fn fmt_repair(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Lost { first, last } => {
+                write!(
+                    f,
+                    "records {first} to {last} are lost, and a repair has given them up; read on after them"
+                )
+            }
+            Error::RepairUnfinished { journal } => {
+                write!(f, "a repair was interrupted ({journal}); finish it or undo it to open the log")
+            }
+            Error::LossNotAccepted { lost, accepted: None } => {
+                write!(
+                    f,
+                    "the repair would give up {lost} acknowledged records; repeat that number to accept it"
+                )
+            }
+            Error::LossNotAccepted { lost, accepted: Some(accepted) } => {
+                write!(
+                    f,
+                    "the repair would give up {lost} acknowledged records, not {accepted}; look at the plan again"
+                )
+            }
+            Error::NotRepairable { file } => {
+                write!(f, "{file} cannot be repaired in its place; salvage what is readable into a new log")
+            }
+            Error::Outdated { file } => {
+                write!(f, "{file} is not what it was when the log was looked at; look at it again")
+            }
+            Error::NothingToUndo => f.write_str("there is no repair to undo"),
+            Error::ChangedSince { file } => {
+                write!(f, "{file} was changed after the repair: it is not what the repair's journal says")
+            }
+            _ => unreachable!("the other errors have their texts above"),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io { doing, file, source } if file.is_empty() => {
+                write!(f, "could not {doing} in the log's directory: {source}")
+            }
+            Error::Io { doing, file, source } => write!(f, "could not {doing} {file}: {source}"),
+            Error::NoSpace => f.write_str("the disk is full; appends resume when there is space"),
+            Error::Poisoned => f.write_str("a write or sync failed earlier; open the log again to continue"),
+            Error::Closed => f.write_str("the log is closed; open it again"),
+            Error::RecordTooLarge { bytes, max } => {
+                write!(
+                    f,
+                    "{bytes} bytes are over the limit of {max}; append less at once, or raise `record_bytes_max`"
+                )
+            }
+            Error::EmptyBatch => f.write_str("a batch needs at least one record"),
+            Error::WouldBlock => {
+                f.write_str("the limit of bytes in flight is reached; wait for an earlier append")
+            }
+            Error::TimedOut => {
+                f.write_str("the deadline passed; the record may still become durable: wait again")
+            }
+            Error::Trimmed { asked, first } => {
+                write!(
+                    f,
+                    "record {asked} was trimmed; the log begins at {first}: go on there, or begin with a snapshot"
+                )
+            }
+            Error::BeyondEnd { asked, last } => {
+                write!(
+                    f,
+                    "record {asked} is past the end of the log at {last}: it is not durable yet, or was never appended"
+                )
+            }
+            Error::InsideBatch { after, first, last } => {
+                write!(
+                    f,
+                    "cannot cut after {after}, inside the batch of records {first} to {last}; cut before or after it"
+                )
+            }
+            Error::InUse { owner: Some(owner) } => {
+                write!(
+                    f,
+                    "the log is open for writing in process {owner}; meanwhile it can be opened read-only"
+                )
+            }
+            Error::InUse { owner: None } => {
+                f.write_str("the log is open for writing elsewhere; meanwhile it can be opened read-only")
+            }
+            Error::BadOption { option, given, allowed: (min, max) } => {
+                write!(f, "{option} is {given}, but must be between {min} and {max}")
+            }
+            opening => opening.fmt_opening(f),
         }
     }
 }

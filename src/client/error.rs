@@ -98,7 +98,8 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ClientError::Unknown => f.write_str(
-                "nobody knows whether it was done; read the log to find out before doing it again",
+                "nobody knows whether it was done; before doing it again find out: the log has what was appended, the \
+                 status says what else has changed",
             ),
             ClientError::TimedOut { reason } => {
                 write!(f, "not done before the deadline: {reason}; is the cluster up, and has it a quorum?")
@@ -120,7 +121,7 @@ impl fmt::Display for ClientError {
                 write!(f, "the certificate does not allow it; use one with the role {needs}")
             }
             ClientError::Trimmed { asked, first } => {
-                write!(f, "record {asked} was trimmed; the log begins at {first}")
+                write!(f, "record {asked} was trimmed; the log begins at {first}: go on there")
             }
             ClientError::NotPossible { reason } => f.write_str(reason),
             ClientError::BadEndpoint { address } if address.is_empty() => {

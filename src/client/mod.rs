@@ -1,17 +1,24 @@
 //! The remote client of a cluster: finds the primary, follows it through failover, and has each append taken once.
 //!
-//! ```no_run
-//! # fn main() -> Result<(), annals::client::ClientError> {
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let cluster = alone(|options| options)?;
+//! # let (address, files) = (&cluster.address, &cluster.client);
+//! use annals::Lsn;
 //! use annals::client::ClientOptions;
 //!
-//! let client = ClientOptions::new(["127.0.0.1:7401", "127.0.0.1:7402", "127.0.0.1:7403"])
-//!     .certificates("certs/ca.pem", "certs/append.pem", "certs/append.key")
+//! // Any replicas of the cluster: those that answer tell of the others.
+//! let client = ClientOptions::new([address])
+//!     .certificates(&files.ca, &files.cert, &files.key)
 //!     .connect()?;
 //! let receipt = client.append(b"two lamps")?.wait()?; // synced by a quorum
-//! for record in client.subscribe(receipt.lsn()) {
-//!     let record = record?;
-//!     println!("{} {:?}", record.lsn, record.bytes);
-//! }
+//! println!("record {} is on {:?}", receipt.lsn(), receipt.holders());
+//!
+//! let mut records = client.subscribe(Lsn::FIRST); // waits for more at the end
+//! let record = records.next().expect("it goes on for ever")?;
+//! assert_eq!((record.lsn, &record.bytes[..]), (receipt.lsn(), &b"two lamps"[..]));
+//! client.close()?;
 //! # Ok(())
 //! # }
 //! ```
@@ -124,12 +131,20 @@ impl Client {
     /// Appends a record, to be synced by a write quorum. Returns at once with a ticket, unless too much is in flight: then
     /// it waits for room.
     ///
-    /// ```no_run
-    /// # fn f(client: annals::client::Client) -> Result<(), annals::client::ClientError> {
-    /// let tickets: Vec<_> = [b"one", b"two"].into_iter().map(|record| client.append(record)).collect();
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = alone(|options| options)?;
+    /// # let files = &cluster.client;
+    /// # let client = annals::client::ClientOptions::new([&cluster.address])
+    /// #     .certificates(&files.ca, &files.cert, &files.key)
+    /// #     .connect()?;
+    /// let tickets = [client.append(b"one")?, client.append(b"two")?]; // on their way together
+    /// let mut lsns = Vec::new();
     /// for ticket in tickets {
-    ///     println!("record {}", ticket?.wait()?.lsn());
+    ///     lsns.push(ticket.wait()?.lsn());
     /// }
+    /// assert_eq!(lsns[1], lsns[0].next());
     /// # Ok(())
     /// # }
     /// ```
@@ -250,13 +265,23 @@ impl Client {
 
     /// Committed records from one on: as many as are there and fit into so many bytes, at least one unless there is none.
     ///
-    /// ```no_run
-    /// # fn f(client: annals::client::Client) -> Result<(), annals::client::ClientError> {
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = alone(|options| options)?;
+    /// # let files = &cluster.client;
+    /// # let client = annals::client::ClientOptions::new([&cluster.address])
+    /// #     .certificates(&files.ca, &files.cert, &files.key)
+    /// #     .connect()?;
     /// use annals::Lsn;
     /// use annals::client::Target;
     ///
-    /// let read = client.read(Target::Any, Lsn::FIRST, 1 << 20).wait()?;
-    /// println!("{} records; go on at {}", read.records.len(), read.next);
+    /// client.append(b"two lamps")?.wait()?;
+    /// // Everything that was acknowledged before this was asked is at or before `end`.
+    /// let end = client.linearizable_read().wait()?;
+    /// let read = client.read(Target::Primary, Lsn::FIRST, 1 << 20).wait()?;
+    /// assert_eq!(read.records.len(), 1);
+    /// assert!(read.next > end); // where to go on
     /// # Ok(())
     /// # }
     /// ```
@@ -282,11 +307,18 @@ impl Client {
 
     /// What a replica says of itself, and on the primary of the others.
     ///
-    /// ```no_run
-    /// # fn f(client: annals::client::Client) -> Result<(), annals::client::ClientError> {
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = alone(|options| options)?;
+    /// # let files = &cluster.client;
+    /// # let client = annals::client::ClientOptions::new([&cluster.address])
+    /// #     .certificates(&files.ca, &files.cert, &files.key)
+    /// #     .connect()?;
     /// use annals::client::Target;
     ///
     /// let status = client.status(Target::Primary).wait()?;
+    /// assert_eq!(status.primary, Some(status.id));
     /// println!("replica {} leads in epoch {}", status.id, status.epoch);
     /// # Ok(())
     /// # }

@@ -13,16 +13,20 @@ use crate::transport::TlsFiles;
 
 /// How a client finds its cluster, proves who it is, and how patient it is.
 ///
-/// ```no_run
-/// # fn main() -> Result<(), annals::client::ClientError> {
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let cluster = alone(|options| options)?;
+/// # let (address, files) = (&cluster.address, &cluster.client);
 /// use annals::client::ClientOptions;
 /// use std::time::Duration;
 ///
-/// let client = ClientOptions::new(["127.0.0.1:7401", "127.0.0.1:7402"])
-///     .certificates("certs/ca.pem", "certs/append.pem", "certs/append.key")
-///     .deadline(Duration::from_secs(5))
+/// let client = ClientOptions::new([address])
+///     .certificates(&files.ca, &files.cert, &files.key)
+///     .deadline(Duration::from_secs(5)) // for each request, all attempts together
+///     .in_flight_bytes_max(1 << 20)
 ///     .connect()?;
-/// # client.close()
+/// # Ok(client.close()?)
 /// # }
 /// ```
 #[derive(Clone, Debug)]
@@ -74,8 +78,9 @@ impl ClientOptions {
         self
     }
 
-    /// While so many append requests are in flight, the next one goes only once it is half full, 2 by default. More is
-    /// quicker where few append and the network is far; fewer requests cost the cluster less.
+    /// While so many append requests are in flight, the next one goes only once it is half full, 1 by default: what many
+    /// threads append meanwhile goes together. More is quicker where few append and the network is far; fewer requests
+    /// cost the cluster less.
     pub fn depth_eager(mut self, depth: usize) -> ClientOptions {
         self.settings.depth_eager = depth;
         self

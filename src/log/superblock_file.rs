@@ -111,6 +111,19 @@ impl SuperblockFile {
         Ok(())
     }
 
+    /// Writes the superblock as it is under numbers from `sequence` on, into both slots.
+    ///
+    /// # Errors
+    /// Whatever the operating system says. What is on the disk is then unknown: the log is poisoned.
+    #[cfg(any(feature = "quic", feature = "sim"))]
+    pub(crate) fn skip_to(&mut self, sequence: u64) -> Result<()> {
+        assert!(sequence > self.current.sequence, "the sequence only grows");
+        // The first one goes to the slot whose turn it is: a torn write leaves the newest as it was.
+        let skipped = (sequence - self.current.sequence) & !1;
+        self.current.sequence += skipped;
+        self.update(Copies::Both, |_| {})
+    }
+
     fn write(&self, superblock: &Superblock) -> Result<()> {
         let mut bytes = vec![0; superblock.used_bytes()];
         superblock.encode_into(&mut bytes);

@@ -9,7 +9,9 @@ mod acts;
 mod asks;
 mod commits;
 mod notes;
+mod pauses;
 mod report;
+mod sessions;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,6 +22,8 @@ use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender};
 
 use self::commits::Commits;
+use self::pauses::Pauses;
+use self::sessions::Session;
 pub(crate) use self::upkeep::Upkeep;
 use super::apply::{Applied, ApplyNote};
 use super::disk::{DiskNote, Pulse};
@@ -30,18 +34,15 @@ use super::observe;
 use super::readers::{Audience, Key, ReadNote};
 use super::shown::Shown;
 use super::tokens::Tokens;
-use crate::protocol::request::{ClientRole, DiskHealth, Reply};
+use crate::protocol::request::{DiskHealth, Reply};
 use crate::protocol::{Config, Halt, Member, Time};
 use crate::transport::{Actor, Arrival, Network, SessionId};
 use crate::types::{Lsn, ReplicaId};
 
-/// Over so many bytes that wait to be sent to a client, its subscriptions wait.
+/// Over so many bytes that wait to be sent to a client, its subscriptions and reads wait.
 const BACKLOG_BYTES: u64 = 1 << 20;
 /// While subscriptions wait for their client, it is looked at so often.
 const BACKLOG_LOOK: Duration = Duration::from_millis(5);
-/// The first and the longest pause before the store is tried again after a failure.
-const REOPEN_MIN: Duration = Duration::from_millis(50);
-const REOPEN_MAX: Duration = Duration::from_secs(5);
 
 /// The node, as an actor of the transport.
 pub(crate) struct Node {
@@ -52,6 +53,7 @@ pub(crate) struct Node {
     driver: Driver,
     /// Where the store stands.
     store: Store,
+    pauses: Pauses,
     /// Tasks for the disk that were decided on in this turn, and then what is to be read for peers: it may be of what is
     /// written only now.
     tasks: Vec<Task>,
@@ -60,8 +62,8 @@ pub(crate) struct Node {
     tokens: Tokens,
     /// Those who wait until what they may read is shown here.
     linear: Vec<(Lsn, Asker)>,
-    sessions: HashMap<SessionId, ClientRole>,
-    /// Subscriptions that wait until their client has read more.
+    sessions: HashMap<SessionId, Session>,
+    /// Subscriptions, and reads after a large answer, that wait until their client has read more.
     held: Vec<Key>,
     /// Everything up to here is committed, as the driver says.
     commit: Lsn,
@@ -98,18 +100,13 @@ enum Store {
     /// The driver's tasks go to it.
     Open,
     /// It is being opened again; nothing is done until then.
-    Opening {
-        /// How long to wait after another failure.
-        pause: Duration,
-    },
+    Opening,
     /// Its thread has panicked: this replica does nothing any more.
     Gone,
     /// It has failed, and is tried again at that time.
     Failed {
         /// When.
         until: Instant,
-        /// How long to wait after another failure.
-        pause: Duration,
     },
 }
 
@@ -128,6 +125,7 @@ impl Node {
             origin,
             driver,
             store: Store::Open,
+            pauses: Pauses::default(),
             tasks: Vec::new(),
             reads: Vec::new(),
             ways,
@@ -161,9 +159,9 @@ impl Node {
                 }
                 self.driver.message(self.now(), envelope, payload);
             }
-            Arrival::Opened { session, role } => drop(self.sessions.insert(session, role)),
+            Arrival::Opened { session, role } => drop(self.sessions.insert(session, Session::new(role))),
             Arrival::Asked { session, number, request, payload } => {
-                let Some(role) = self.sessions.get(&session).copied() else { return };
+                let Some(role) = self.sessions.get(&session).map(|known| known.role) else { return };
                 let asker = Asker::Client { session, number };
                 self.ask(network, (asker, role), request, payload);
             }
@@ -197,10 +195,10 @@ impl Node {
         if self.store == Store::Open && self.driver.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.driver.tick(now);
         }
-        if let Store::Failed { until, pause } = self.store
+        if let Store::Failed { until } = self.store
             && until <= Instant::now()
         {
-            self.reopen(false, false, pause);
+            self.reopen(false, false);
         }
         let held = std::mem::take(&mut self.held);
         for key in held {
@@ -208,7 +206,7 @@ impl Node {
         }
     }
 
-    /// A part of a subscription is on its way: the next one may come, once the client keeps up.
+    /// A part of a subscription, or a large answer, is on its way: the next one may come, once the client keeps up.
     fn delivered(&mut self, network: &dyn Network, key: Key) {
         if network.backlog_bytes(key.0) > BACKLOG_BYTES {
             self.held.push(key);
@@ -221,8 +219,8 @@ impl Node {
         let driver = self.driver.next_deadline().filter(|_| self.store == Store::Open);
         let driver = driver.map(|time| self.origin + Duration::from_nanos(time.nanos()));
         let reopen = match self.store {
-            Store::Failed { until, .. } => Some(until),
-            Store::Open | Store::Opening { .. } | Store::Gone => None,
+            Store::Failed { until } => Some(until),
+            Store::Open | Store::Opening | Store::Gone => None,
         };
         let look = (!self.held.is_empty()).then(|| Instant::now() + BACKLOG_LOOK);
         driver.into_iter().chain(reopen).chain(look).min()

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::error::{ReplicaError, Result};
 use super::machine::{Frozen, StateMachine};
@@ -14,8 +15,11 @@ use super::observe;
 use super::reading::{READ_BYTES, read_records};
 use super::scribble::Scribbler;
 use super::shown::Shown;
+use super::subscription::Record;
+use super::ticket::Promise;
 use crate::error::Error;
 use crate::protocol::Base;
+use crate::protocol::request::Reply;
 use crate::types::Lsn;
 
 /// What the applying thread is told.
@@ -28,21 +32,33 @@ pub(crate) enum ApplyNote {
     Freeze(Arc<Base>),
     /// The log begins with another snapshot, which is newer than all that was applied.
     Installed,
+    /// Somebody wants to know when everything up to this record was applied.
+    Await(Lsn, Promise),
 }
 
-/// The newest record that was applied; written by the applying thread alone.
+/// The newest record that was applied, and how many wait for more; written by the applying thread alone.
 #[derive(Debug, Default)]
-pub(crate) struct Applied(AtomicU64);
+pub(crate) struct Applied {
+    lsn: AtomicU64,
+    waiting: AtomicUsize,
+}
 
 impl Applied {
     pub(crate) fn lsn(&self) -> Lsn {
         // Acquire: pairs with the Release in `reach`, so that what was applied is seen with it.
-        Lsn::new(self.0.load(Ordering::Acquire))
+        Lsn::new(self.lsn.load(Ordering::Acquire))
+    }
+
+    /// Whether somebody waits for more to be applied, also where there is no state machine.
+    pub(crate) fn is_awaited(&self) -> bool {
+        // Relaxed: whoever waits is counted before it is looked at what is shown, and what is shown moves before this is
+        // asked; the lock of what is shown puts the two in an order, and either way it is seen.
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     fn reach(&self, lsn: Lsn) {
         observe::applied(lsn);
-        self.0.store(lsn.get(), Ordering::Release);
+        self.lsn.store(lsn.get(), Ordering::Release);
     }
 }
 
@@ -57,10 +73,17 @@ pub(crate) struct Applier {
     next: Lsn,
     /// What has to be frozen, in the order of the log.
     freezes: VecDeque<Arc<Base>>,
+    /// Who waits until so much is applied.
+    waiting: Vec<(Lsn, Promise)>,
     /// The state machine could not be restored, or a record could not be read: nothing more is applied until another
     /// snapshot comes.
     is_stuck: bool,
+    /// The state machine has refused the next record, and is given it again at this time.
+    retry_at: Option<Instant>,
 }
+
+/// How soon a record that the state machine has refused is given to it again.
+const RETRY: Duration = Duration::from_secs(1);
 
 impl Applier {
     pub(crate) fn new(
@@ -69,8 +92,18 @@ impl Applier {
         mail: Arc<Mail>,
         scribbler: Scribbler,
     ) -> Applier {
-        let freezes = VecDeque::new();
-        Applier { machine, shown, applied, mail, scribbler, next: Lsn::FIRST, freezes, is_stuck: false }
+        Applier {
+            machine,
+            shown,
+            applied,
+            mail,
+            scribbler,
+            next: Lsn::FIRST,
+            freezes: VecDeque::new(),
+            waiting: Vec::new(),
+            is_stuck: false,
+            retry_at: None,
+        }
     }
 
     /// Starts the thread. It ends when nobody can tell it anything any more.
@@ -88,17 +121,28 @@ impl Applier {
 
     fn run(&mut self, notes: &Receiver<ApplyNote>) {
         self.restore();
-        while let Ok(note) = notes.recv() {
+        while let Some(note) = self.wait(notes) {
             self.take(note);
             // What came meanwhile is looked at once.
             for note in notes.try_iter() {
                 self.take(note);
             }
-            if !self.is_stuck {
+            let is_time = self.retry_at.is_none_or(|at| at <= Instant::now());
+            if !self.is_stuck && is_time {
                 self.apply();
             }
+            self.tell();
         }
         self.scribbler.end();
+    }
+
+    /// The next note; `None` at the end. While the machine has refused a record, it is tried again now and then.
+    fn wait(&self, notes: &Receiver<ApplyNote>) -> Option<ApplyNote> {
+        let Some(at) = self.retry_at else { return notes.recv().ok() };
+        match notes.recv_deadline(at) {
+            Err(RecvTimeoutError::Timeout) => Some(ApplyNote::More),
+            note => note.ok(),
+        }
     }
 
     fn take(&mut self, note: ApplyNote) {
@@ -107,7 +151,29 @@ impl Applier {
             ApplyNote::Freeze(base) => self.freezes.push_back(base),
             ApplyNote::Installed | ApplyNote::Reopened if self.is_behind_snapshot() => self.restore(),
             ApplyNote::Installed | ApplyNote::Reopened => {}
+            ApplyNote::Await(through, promise) => {
+                self.waiting.push((through, promise));
+                // Before it is looked at what is shown: see `Applied::is_awaited`.
+                self.count_waiting();
+            }
         }
+    }
+
+    fn count_waiting(&self) {
+        self.applied.waiting.store(self.waiting.len(), Ordering::Relaxed);
+    }
+
+    /// Tells those who wait for no more than what is applied, and forgets those who wait no more.
+    fn tell(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        self.waiting.retain(|(_, promise)| !promise.is_given_up());
+        let applied = self.next.prev();
+        for (_, promise) in self.waiting.extract_if(.., |(through, _)| *through <= applied) {
+            promise.keep(Ok(Reply::Linearized(applied)));
+        }
+        self.count_waiting();
     }
 
     /// Whether the records that come next are gone, and a snapshot is in their place. Where the store is just being opened
@@ -123,6 +189,7 @@ impl Applier {
         match self.try_restore() {
             Ok(lsn) => {
                 self.next = lsn.next();
+                self.retry_at = None;
                 self.applied.reach(lsn);
             }
             Err(error) => {
@@ -138,9 +205,13 @@ impl Applier {
 
     fn try_restore(&mut self) -> Result<Lsn> {
         let Some(reader) = self.shown.view().reader else { return Ok(self.next.prev()) };
-        let Some(mut snapshot) = reader.snapshot()? else { return Ok(Lsn::ZERO) };
+        let kept = self.machine.as_ref().map_or(Lsn::ZERO, |machine| machine.applied());
+        let Some(mut snapshot) = reader.snapshot()? else { return Ok(kept) };
         let lsn = snapshot.base().position.lsn;
-        if let Some(machine) = self.machine.as_mut().filter(|_| lsn > Lsn::ZERO) {
+        if kept >= lsn {
+            return Ok(kept);
+        }
+        if let Some(machine) = &mut self.machine {
             machine
                 .restore(&mut snapshot, lsn)
                 .map_err(|source| Error::io("restore from", "snapshot", source))?;
@@ -171,16 +242,29 @@ impl Applier {
                 // What is committed is still on its way to where it can be read.
                 Ok((_, next)) if next == self.next => return,
                 Ok((records, next)) => {
-                    let machine = self.machine.as_mut().expect("looked at above");
-                    for record in &records {
-                        machine.apply(record.lsn, record.epoch, &record.bytes);
+                    if !self.give(&records, next) {
+                        return;
                     }
-                    self.next = next;
-                    self.applied.reach(next.prev());
                 }
                 Err(error) => return self.cannot_read(error),
             }
         }
+    }
+
+    /// Gives records to the machine, up to before `next`; whether it has taken all of them.
+    fn give(&mut self, records: &[Record], next: Lsn) -> bool {
+        let machine = self.machine.as_mut().expect("only a machine is given records");
+        let taken = records.iter().try_for_each(|record| {
+            machine.try_apply(record.lsn, record.epoch, &record.bytes).map_err(|source| (record.lsn, source))
+        });
+        self.retry_at = taken.is_err().then(|| Instant::now() + RETRY);
+        self.next = taken.as_ref().map_or_else(|(refused, _)| *refused, |()| next);
+        self.applied.reach(self.next.prev());
+        if let Err((lsn, source)) = taken {
+            observe::refused(lsn, &source);
+            return false;
+        }
+        true
     }
 
     /// The state is that of the base: a view of it is frozen, and written on another thread.

@@ -23,6 +23,9 @@ const LONG: Duration = Duration::from_secs(3600);
 pub(crate) const DISK: &str = "disk";
 /// After so long without work, the superblock vouches for what is synced.
 const IDLE: Duration = Duration::from_millis(300);
+/// Of a backlog, so many bytes share a sync and are told of at once: whoever sends goes on while the rest is written, and
+/// what others want of the device comes in between.
+const PART_BYTES: usize = 2 << 20;
 
 /// What the disk's thread is asked for.
 pub(crate) enum DiskNote {
@@ -180,15 +183,17 @@ impl Spindle {
     }
 
     fn perform(&mut self, mut tasks: VecDeque<Task>) {
-        let Some(store) = self.store.as_mut().filter(|_| !tasks.is_empty()) else { return };
-        let mut done = Vec::new();
-        let performed = perform(store, &mut tasks, &mut done);
-        if !done.is_empty() {
-            self.leave(Note::Done(done));
-        }
-        match performed {
-            Ok(()) => self.prepare(),
-            Err(error) => self.fail(error),
+        while let Some(store) = self.store.as_mut().filter(|_| !tasks.is_empty()) {
+            let mut part = first_part(&mut tasks);
+            let mut done = Vec::new();
+            let performed = perform(store, &mut part, &mut done);
+            if !done.is_empty() {
+                self.leave(Note::Done(done));
+            }
+            match performed {
+                Ok(()) => self.prepare(),
+                Err(error) => self.fail(error),
+            }
         }
     }
 
@@ -298,5 +303,43 @@ impl Spindle {
     fn leave(&self, note: Note) {
         // Without a node there is nobody who would want to know; this thread is about to end too.
         let _ = self.mail.leave(note);
+    }
+}
+
+/// Takes the oldest tasks: as many as share a sync.
+fn first_part(tasks: &mut VecDeque<Task>) -> VecDeque<Task> {
+    let mut bytes = 0;
+    let fits = |task: &&Task| {
+        let before = bytes;
+        bytes += if let Task::Write { frames, .. } = task { frames.len() } else { 0 };
+        before < PART_BYTES
+    };
+    let count = tasks.iter().take_while(fits).count();
+    let rest = tasks.split_off(count);
+    std::mem::replace(tasks, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Content, Group, Meta};
+    use crate::types::{Epoch, LogIncarnation, Lsn, LsnRange};
+
+    #[test]
+    fn a_backlog_is_written_in_parts_and_little_things_share_one() {
+        let write = |bytes: usize| {
+            let range = LsnRange { first: Lsn::FIRST, last: Lsn::FIRST };
+            let epoch = Epoch::default();
+            let group = Group { epoch, range, bytes: bytes as u64, content: Content::PLAIN };
+            Task::Write { group, incarnation: LogIncarnation::default(), frames: vec![0; bytes].into() }
+        };
+        let meta = || Task::SaveMeta { number: 1, meta: Meta::default() };
+        let sizes = [10, PART_BYTES / 2, PART_BYTES / 2, 10, 3 * PART_BYTES, 10];
+        let mut tasks: VecDeque<Task> = sizes.map(write).into_iter().chain([meta()]).collect();
+        let mut parts = Vec::new();
+        while !tasks.is_empty() {
+            parts.push(first_part(&mut tasks).len());
+        }
+        assert_eq!(parts, [3, 2, 2]);
     }
 }

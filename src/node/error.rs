@@ -92,7 +92,9 @@ impl fmt::Display for ReplicaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ReplicaError::Refused(refused) => fmt_refused(refused, f),
-            ReplicaError::TimedOut => f.write_str("the deadline passed; it may still be done"),
+            ReplicaError::TimedOut => {
+                f.write_str("the deadline passed; it may still be done: the status tells")
+            }
             ReplicaError::Closed => f.write_str("the replica was shut down; whether it was done is unknown"),
             ReplicaError::Halted(Halt::DiskFailed) => {
                 f.write_str("the disk has failed; the log is being opened again")
@@ -105,16 +107,22 @@ impl fmt::Display for ReplicaError {
             ),
             ReplicaError::Blank { id } => write!(
                 f,
-                "the directory holds no replica {id}; make a new one with bootstrap or join, and if its disk was \
-                 lost, remove it from the membership first"
+                "the directory holds no replica {id}, or its newest snapshot is damaged; make a new one with bootstrap \
+                 or join in an empty directory, and if its disk was lost, remove it from the membership first"
             ),
             ReplicaError::OtherReplica { asked, found } => {
-                write!(f, "the directory is that of replica {found}, not of {asked}")
+                write!(
+                    f,
+                    "the directory is that of replica {found}, not of {asked}; name the one that was made for it"
+                )
             }
             ReplicaError::OtherCluster { asked, found } => {
-                write!(f, "the directory is that of a replica of cluster {found}, not of {asked}")
+                write!(
+                    f,
+                    "the directory is that of a replica of cluster {found}, not of {asked}; name another, or that cluster"
+                )
             }
-            ReplicaError::Missing { option } => write!(f, "the option {option} is missing"),
+            ReplicaError::Missing { option } => write!(f, "the option {option} is missing; set it first"),
             ReplicaError::Config(error) => error.fmt(f),
             ReplicaError::Log(error) => error.fmt(f),
             ReplicaError::Network { reason } => f.write_str(reason),
@@ -131,7 +139,7 @@ fn fmt_refused(refused: &Refused, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Refused::Unknown => f.write_str("nobody knows whether it was done; ask again with the same number"),
         Refused::Busy => f.write_str("too much waits already; ask again later"),
         Refused::OutOfSequence { expected } => {
-            write!(f, "the producer's next sequence number is {expected}")
+            write!(f, "the producer's next sequence number is {expected}; go on with that")
         }
         Refused::UnknownProducer => f.write_str("the producer is not registered, or was forgotten; register"),
         Refused::BadSize { bytes_max } => write!(f, "the records must have from 1 to {bytes_max} bytes"),
@@ -143,7 +151,9 @@ fn fmt_refused(refused: &Refused, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             };
             write!(f, "the certificate does not allow it; it takes one with the role {needs}")
         }
-        Refused::Trimmed { first } => write!(f, "the records were trimmed; the log begins at {first}"),
+        Refused::Trimmed { first } => {
+            write!(f, "the records were trimmed; the log begins at {first}: go on there")
+        }
         Refused::NotPossible { reason } => f.write_str(reason),
     }
 }

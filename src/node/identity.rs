@@ -18,7 +18,7 @@ use crate::protocol::{Base, Member};
 use crate::types::{ClusterId, DiskId, ReplicaId};
 
 /// The file with the cluster's id and the others' addresses: lines of text, the last one a checksum of those before.
-pub(crate) const PEERS: &str = "peers";
+pub(crate) use crate::segment::PEERS;
 /// A longer file is not one of these.
 const PEERS_BYTES_MAX: u64 = 1 << 20;
 

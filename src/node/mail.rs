@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::protocol::request::{Reply, Request};
 use crate::protocol::{Base, State};
 use crate::transport::SessionId;
+use crate::types::Lsn;
 
 /// What is left for the node.
 pub(crate) enum Note {
@@ -24,6 +25,13 @@ pub(crate) enum Note {
         request: Request,
         /// The bytes of its records.
         payload: Bytes,
+        /// Where the answer goes.
+        promise: Promise,
+    },
+    /// Somebody in this process waits until so much is applied.
+    AwaitApplied {
+        /// Everything up to and with this record.
+        through: Lsn,
         /// Where the answer goes.
         promise: Promise,
     },
@@ -48,8 +56,8 @@ pub(crate) enum Note {
         reply: Reply,
         /// The bytes beside it.
         pieces: Vec<Bytes>,
-        /// Whether more follows once it is on its way: it is a part of a subscription.
-        goes_on: bool,
+        /// Whether the readers wait to hear that it is on its way: it is a part of a subscription, or large.
+        is_awaited: bool,
     },
     /// A thread has panicked.
     Died {

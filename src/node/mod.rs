@@ -19,6 +19,7 @@
 
 mod actor;
 mod apply;
+mod desks;
 mod disk;
 mod driver;
 mod error;

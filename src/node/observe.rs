@@ -102,6 +102,14 @@ pub(crate) fn not_applied(error: &ReplicaError) {
     tracing::error!(%error, "the state machine is given no more records until another snapshot comes");
 }
 
+/// The state machine has refused a record.
+pub(crate) fn refused(lsn: Lsn, error: &std::io::Error) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("annals_apply_failures_total").increment(1);
+    #[cfg(feature = "tracing")]
+    tracing::error!(lsn = lsn.get(), %error, "the state machine has refused a record; it is given it again in a second");
+}
+
 /// A snapshot was taken, or not.
 pub(crate) fn snapshot(me: Member, lsn: Lsn, outcome: &Result<u64, ReplicaError>) {
     #[cfg(feature = "metrics")]

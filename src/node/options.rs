@@ -97,6 +97,8 @@ pub(crate) struct Certificates {
 pub(crate) struct Policy {
     /// A snapshot after so many records; never if `None`.
     pub(crate) snapshot_every: Option<u64>,
+    /// A snapshot after so many bytes; never if `None`.
+    pub(crate) snapshot_every_bytes: Option<u64>,
     /// So many records before the newest snapshot are kept; all of them if `None`.
     pub(crate) keep_records: Option<u64>,
     /// The bytes that a snapshot is written with in a second, at most.
@@ -204,6 +206,13 @@ impl ReplicaOptions {
     /// The state that follows from the records. Without one a snapshot holds no state: the log begins after it.
     pub fn state_machine(mut self, machine: impl StateMachine + 'static) -> ReplicaOptions {
         self.machine = Some(Box::new(machine));
+        self
+    }
+
+    /// Takes a snapshot each time about so many bytes of frames were written, default never. Beside
+    /// [`snapshot_every`](ReplicaOptions::snapshot_every), whichever comes first. What was written before a start does not count.
+    pub fn snapshot_every_bytes(mut self, bytes: u64) -> ReplicaOptions {
+        self.policy.snapshot_every_bytes = Some(bytes.max(1));
         self
     }
 

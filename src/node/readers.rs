@@ -1,9 +1,10 @@
 //! The readers' thread: serves clients that read and subscribe, off the network thread, and only what is committed.
 //!
-//! A subscription has at most one part on its way to the node. The next one is read when the node says that it was handed
-//! to the network and that the client keeps up, so that neither credit nor a slow client can fill the memory.
+//! A subscription has at most one part on its way to the node, and a client at most one large answer. The next one is read
+//! when the node says that it was handed to the network and that the client keeps up, so that neither credit nor a slow
+//! client can fill the memory. Clients are served in turn: see `desks.rs`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -11,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 
+use super::desks::{Desks, Job, Turn, Wanted};
 use super::error::{ReplicaError, Result};
 use super::mail::{Asker, Mail, Note, Witness};
 use super::reading::{READ_BYTES, RECORDS_AT_ONCE, read_records};
@@ -23,29 +25,15 @@ use crate::types::{Lsn, LsnRange};
 
 /// Bytes that one `Read` or `Frames` is answered with, at most, whatever it asks for.
 const REPLY_BYTES_MAX: u32 = 4 << 20;
+/// An answer is large from so many bytes on. As many smaller ones as a client may ask for at a time are let through.
+const LARGE_BYTES: u64 = 64 << 10;
 
 /// What the readers' thread is told.
 pub(crate) enum ReadNote {
     /// More may be shown.
     More,
     /// Read once.
-    Read {
-        /// Who asks.
-        asker: Asker,
-        /// The first record.
-        from: Lsn,
-        /// At most so many bytes.
-        bytes_max: u32,
-    },
-    /// Read frames as they are stored.
-    Frames {
-        /// Who asks.
-        asker: Asker,
-        /// Which records.
-        range: LsnRange,
-        /// At most so many bytes.
-        bytes_max: u32,
-    },
+    Read(Job),
     /// A client subscribes.
     Subscribe {
         /// What it is called.
@@ -62,7 +50,7 @@ pub(crate) enum ReadNote {
         /// How many.
         bytes: u64,
     },
-    /// What was read last for this one is on its way.
+    /// What was read last for this one, a subscription or a large answer, is on its way.
     Delivered(Key),
     /// No more of this one.
     Unsubscribe(Key),
@@ -70,7 +58,7 @@ pub(crate) enum ReadNote {
     Closed(SessionId),
 }
 
-/// A subscription: the connection, and the number of the request.
+/// What a client has asked for: the connection, and the number of the request.
 pub(crate) type Key = (SessionId, u64);
 
 struct Subscriber {
@@ -80,9 +68,19 @@ struct Subscriber {
     debt: u64,
     /// A part is on its way to the node.
     is_waiting: bool,
+    /// It waits for its turn.
+    is_ready: bool,
 }
 
 impl Subscriber {
+    /// Whether there is something for it now that there was not before: everything up to `through` is shown.
+    const fn becomes_ready(&mut self, through: Lsn) -> bool {
+        let is_idle = !self.is_waiting && !self.is_ready;
+        let is_news = is_idle && self.credit > 0 && self.next.get() <= through.get();
+        self.is_ready |= is_news;
+        is_news
+    }
+
     fn spend(&mut self, bytes: u64) {
         self.debt = self.debt.saturating_add(bytes.saturating_sub(self.credit));
         self.credit = self.credit.saturating_sub(bytes);
@@ -113,8 +111,9 @@ pub(crate) struct Readers {
     shown: Arc<Shown>,
     mail: Arc<Mail>,
     subscribers: BTreeMap<Key, Subscriber>,
-    /// Those for whom there may be something to read, each once.
-    ready: VecDeque<Key>,
+    desks: Desks,
+    /// More is shown than when the subscriptions were last looked at.
+    is_more: bool,
 }
 
 impl Readers {
@@ -124,7 +123,8 @@ impl Readers {
             shown,
             mail,
             subscribers: BTreeMap::new(),
-            ready: VecDeque::new(),
+            desks: Desks::default(),
+            is_more: false,
         }
     }
 
@@ -150,20 +150,27 @@ impl Readers {
             self.take(note);
             loop {
                 notes.try_iter().for_each(|note| self.take(note));
-                let Some(key) = self.ready.pop_front() else { break };
-                self.feed(key);
+                // Once for all that was shown meanwhile: with many subscriptions a look takes its time.
+                if std::mem::take(&mut self.is_more) {
+                    self.look_at_all();
+                }
+                match self.desks.next() {
+                    Some(Turn::Job(job)) => self.read(job),
+                    Some(Turn::Feed(key)) => self.feed(key),
+                    None => break,
+                }
             }
         }
     }
 
     fn take(&mut self, note: ReadNote) {
         match note {
-            ReadNote::More => self.look_at_all(),
-            ReadNote::Read { asker, from, bytes_max } => self.read(asker, from, bytes_max),
-            ReadNote::Frames { asker, range, bytes_max } => self.frames(asker, range, bytes_max),
+            ReadNote::More => self.is_more = true,
+            ReadNote::Read(job) => self.desks.add(job),
             ReadNote::Subscribe { key, from, credit } => {
                 let next = from.max(Lsn::FIRST);
-                self.subscribers.insert(key, Subscriber { next, credit, debt: 0, is_waiting: false });
+                let new = Subscriber { next, credit, debt: 0, is_waiting: false, is_ready: false };
+                self.subscribers.insert(key, new);
                 // Before it is looked at what is shown: see `Audience`.
                 self.count();
                 self.look_at(key);
@@ -175,13 +182,17 @@ impl Readers {
                 }
             }
             ReadNote::Delivered(key) => {
+                self.desks.delivered(key);
                 if let Some(subscriber) = self.subscribers.get_mut(&key) {
                     subscriber.is_waiting = false;
                     self.look_at(key);
                 }
             }
             ReadNote::Unsubscribe(key) => drop(self.subscribers.remove(&key)),
-            ReadNote::Closed(session) => self.subscribers.retain(|(of, _), _| *of != session),
+            ReadNote::Closed(session) => {
+                self.desks.close(session);
+                self.subscribers.retain(|(of, _), _| *of != session);
+            }
         }
         self.count();
     }
@@ -191,24 +202,27 @@ impl Readers {
     }
 
     fn look_at_all(&mut self) {
-        let keys: Vec<Key> = self.subscribers.keys().copied().collect();
-        keys.into_iter().for_each(|key| self.look_at(key));
+        let through = self.shown.view().through;
+        for (key, subscriber) in &mut self.subscribers {
+            if subscriber.becomes_ready(through) {
+                self.desks.feed(*key);
+            }
+        }
     }
 
     fn look_at(&mut self, key: Key) {
         let through = self.shown.view().through;
-        let is_due = |subscriber: &Subscriber| {
-            !subscriber.is_waiting && subscriber.credit > 0 && subscriber.next <= through
-        };
-        if self.subscribers.get(&key).is_some_and(is_due) && !self.ready.contains(&key) {
-            self.ready.push_back(key);
+        if self.subscribers.get_mut(&key).is_some_and(|subscriber| subscriber.becomes_ready(through)) {
+            self.desks.feed(key);
         }
     }
 
     /// Reads a part of a subscription.
     fn feed(&mut self, key: Key) {
         let view = self.shown.view();
-        let Some(subscriber) = self.subscribers.get_mut(&key) else { return };
+        // It may have ended since, and another one begun under its number.
+        let Some(subscriber) = self.subscribers.get_mut(&key).filter(|one| one.is_ready) else { return };
+        subscriber.is_ready = false;
         let bytes_max = subscriber.credit.min(READ_BYTES);
         let asker = Asker::Client { session: key.0, number: key.1 };
         let read = match &view.reader {
@@ -236,42 +250,46 @@ impl Readers {
         }
     }
 
-    fn read(&self, asker: Asker, from: Lsn, bytes_max: u32) {
-        let View { through, reader, .. } = self.shown.view();
-        let from = from.max(Lsn::FIRST);
+    /// Reads once.
+    fn read(&mut self, job: Job) {
+        let Job { asker, wanted, bytes_max } = job;
         let bytes_max = u64::from(bytes_max.clamp(1, REPLY_BYTES_MAX));
-        let read = match &reader {
-            Some(reader) => read_records(reader, from, through, bytes_max),
-            None => Err(Refused::Busy.into()),
+        let read = match wanted {
+            Wanted::Records(from) => self.records(from, bytes_max),
+            Wanted::Frames(range) => self.frames(range, bytes_max),
         };
-        match read {
-            Ok((records, next)) => {
-                let (reply, pieces) = records_reply(records, next, through);
-                self.reply(asker, reply, pieces, false);
-            }
-            Err(error) => self.fail(asker, error),
+        let (reply, pieces) = match read {
+            Ok(read) => read,
+            Err(error) => return self.fail(asker, error),
+        };
+        let bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let large = match asker {
+            Asker::Client { session, number } if bytes >= LARGE_BYTES => Some((session, number)),
+            _ => None,
+        };
+        if let Some(key) = large {
+            self.desks.wait_for(key);
         }
+        self.reply(asker, reply, pieces, large.is_some());
     }
 
-    fn frames(&self, asker: Asker, range: LsnRange, bytes_max: u32) {
+    fn records(&self, from: Lsn, bytes_max: u64) -> Result<(Reply, Vec<Bytes>)> {
         let View { through, reader, .. } = self.shown.view();
-        let bytes_max = u64::from(bytes_max.clamp(1, REPLY_BYTES_MAX));
+        let reader = reader.ok_or(Refused::Busy)?;
+        let (records, next) = read_records(&reader, from.max(Lsn::FIRST), through, bytes_max)?;
+        Ok(records_reply(records, next, through))
+    }
+
+    fn frames(&self, range: LsnRange, bytes_max: u64) -> Result<(Reply, Vec<Bytes>)> {
+        let View { through, reader, .. } = self.shown.view();
+        let reader = reader.ok_or(Refused::Busy)?;
         let committed = LsnRange::new(range.first.max(Lsn::FIRST), range.last.min(through));
-        let read = match (&reader, committed) {
-            (Some(reader), Some(range)) => reader
-                .read_range(range, bytes_max)
-                .map(|read| read.ok_or(Refused::Trimmed { first: reader.first() })),
-            _ => Ok(Err(Refused::NotPossible {
-                reason: format!("the records are not committed here; the newest that is, is {through}"),
-            })),
-        };
-        match read {
-            Ok(Ok((group, frames))) => {
-                self.reply(asker, Reply::Frames { range: group.range }, vec![frames], false);
-            }
-            Ok(Err(refused)) => self.reply(asker, Reply::Refused(refused), vec![], false),
-            Err(error) => self.fail(asker, error.into()),
-        }
+        let range = committed.ok_or_else(|| Refused::NotPossible {
+            reason: format!("the records are not committed here; the newest that is, is {through}"),
+        })?;
+        let read = reader.read_range(range, bytes_max)?;
+        let (group, frames) = read.ok_or_else(|| Refused::Trimmed { first: reader.first() })?;
+        Ok((Reply::Frames { range: group.range }, vec![frames]))
     }
 
     fn fail(&self, asker: Asker, error: ReplicaError) {
@@ -290,9 +308,9 @@ impl Readers {
         self.reply(asker, Reply::Refused(refused), vec![], false);
     }
 
-    fn reply(&self, asker: Asker, reply: Reply, pieces: Vec<Bytes>, goes_on: bool) {
+    fn reply(&self, asker: Asker, reply: Reply, pieces: Vec<Bytes>, is_awaited: bool) {
         // Without a node there is nobody to tell.
-        let _ = self.mail.leave(Note::Reply { asker, reply, pieces, goes_on });
+        let _ = self.mail.leave(Note::Reply { asker, reply, pieces, is_awaited });
     }
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::error::{ReplicaError, Result};
 use super::life::Life;
+use super::mail::Note;
 use super::subscription::{Record, Subscription};
 use super::ticket::{Receipt, Ticket, promise};
 use crate::protocol::request::{Copies, NodeStatus, Reply, Request};
@@ -18,6 +19,31 @@ use crate::types::{DiskId, Lsn, ProducerId, ReplicaId};
 ///
 /// What it is asked goes the same way as what a client asks over the network. When the last clone is dropped, the
 /// replica stops at once, as if its process had ended; [`shutdown`](Replica::shutdown) says goodbye.
+///
+/// ```
+/// # #[cfg(not(feature = "quic"))] fn main() {}
+/// # #[cfg(feature = "quic")] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+/// # #[cfg(feature = "quic")] fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let cluster = alone(|options| options)?;
+/// # let replica = cluster.replica.clone();
+/// // Only the primary appends; another one's error says who is.
+/// let receipt = replica.append(b"two lamps")?.wait()?; // synced by a write quorum
+///
+/// // Whoever is primary: what is committed, as far as this replica knows.
+/// let record = replica.read(receipt.lsn())?.expect("a record, and none of the protocol's own");
+/// assert_eq!(&record.bytes[..], b"two lamps");
+///
+/// // All that was acknowledged anywhere before this was asked is at or before `end`, and shown here.
+/// let end = replica.linearizable_read()?.wait()?;
+/// assert!(end >= receipt.lsn());
+///
+/// // What a snapshot covers can be forgotten.
+/// let covered = replica.snapshot()?.wait()?;
+/// replica.trim(covered)?.wait()?;
+/// replica.shutdown()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Replica {
     life: Arc<Life>,
@@ -105,16 +131,52 @@ impl Replica {
         })
     }
 
-    /// What this replica is, and what it knows.
+    /// Answered once this replica's state machine has been given everything up to and with this record, be it a snapshot that
+    /// holds it or records, of the protocol's own too; without a state machine, once it is shown. Says how far it is then.
+    ///
+    /// After a [linearizable read](Replica::linearizable_read) it tells that the machine has seen all that the read must see:
+    ///
+    /// ```no_run
+    /// # async fn answer(replica: &annals::node::Replica) -> Result<(), annals::node::ReplicaError> {
+    /// let through = replica.linearizable_read()?.await?;
+    /// replica.applied(through)?.await?;
+    /// // What the state machine holds now is no older than the question.
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A record that is never committed is waited for until the replica is shut down: wait with a
+    /// [timeout](Ticket::wait_timeout) where that may be.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Closed`] after a shutdown.
+    pub fn applied(&self, through: Lsn) -> Result<Ticket<Lsn>> {
+        let (ticket, promise) = promise(|reply| match reply {
+            Reply::Linearized(lsn) => Ok(lsn),
+            other => refused(other),
+        });
+        self.life.mail.leave(Note::AwaitApplied { through, promise })?;
+        Ok(ticket)
+    }
+
+    /// What this replica is, and what it knows. Blocks for as long as a turn of the network's thread takes;
+    /// [`status_ticket`](Replica::status_ticket) does not.
     ///
     /// # Errors
     /// [`ReplicaError::Closed`] after a shutdown.
     pub fn status(&self) -> Result<NodeStatus> {
-        let ticket = self.ask(Request::Status, Bytes::new(), |reply| match reply {
+        self.status_ticket()?.wait()
+    }
+
+    /// The same as [`status`](Replica::status), to be awaited.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Closed`] after a shutdown.
+    pub fn status_ticket(&self) -> Result<Ticket<NodeStatus>> {
+        self.ask(Request::Status, Bytes::new(), |reply| match reply {
             Reply::Status(status) => Ok(*status),
             other => refused(other),
-        })?;
-        ticket.wait()
+        })
     }
 
     /// Hands the primary's role over: to this replica, or to whoever has most. No append fails by it.
@@ -126,10 +188,11 @@ impl Replica {
     }
 
     /// Stands for election now: for [`FailoverPolicy::Manual`](crate::protocol::FailoverPolicy::Manual). Done means that
-    /// it was begun.
+    /// it stands, or leads already; its [status](Replica::status) tells whether it is elected.
     ///
     /// # Errors
-    /// As for [`append`](Replica::append).
+    /// [`Refused::NotPossible`](crate::protocol::request::Refused::NotPossible) while it hears a primary, which can hand over,
+    /// and if it may not lead; [`Refused::Busy`](crate::protocol::request::Refused::Busy) in the first moment after its start.
     pub fn promote(&self) -> Result<Ticket<()>> {
         self.ask(Request::Promote, Bytes::new(), done)
     }

@@ -24,6 +24,8 @@ pub(crate) struct View {
     pub(crate) through: Lsn,
     /// `None` while the store is opened again.
     pub(crate) reader: Option<StoreReader>,
+    /// How often there was another reader, or none.
+    pub(crate) openings: u64,
     /// Nothing more will come.
     pub(crate) is_closed: bool,
     /// Whether somebody waits: else nobody has to be woken.
@@ -40,10 +42,18 @@ impl Shown {
         self.view.lock().clone()
     }
 
-    /// Waits until something after `seen` can be read, or all is over, or the time; whether it is not the time.
-    pub(crate) fn wait_past(&self, seen: Lsn, deadline: Option<Instant>) -> Option<View> {
+    /// Waits until something after `seen` can be read, and not by the reader of the opening that has `failed`; or all is
+    /// over, or the time; whether it is not the time.
+    pub(crate) fn wait_past(
+        &self,
+        seen: Lsn,
+        failed: Option<u64>,
+        deadline: Option<Instant>,
+    ) -> Option<View> {
         let mut view = self.view.lock();
-        while !view.is_closed && (view.through <= seen || view.reader.is_none()) {
+        let is_ready =
+            |view: &View| view.through > seen && view.reader.is_some() && failed != Some(view.openings);
+        while !view.is_closed && !is_ready(&view) {
             view.is_awaited = true;
             match deadline {
                 None => self.changed.wait(&mut view),
@@ -54,14 +64,23 @@ impl Shown {
         Some(view.clone())
     }
 
-    /// Everything up to `through` may be shown. Never goes back.
+    /// Everything up to `through` may be shown. Only another store takes that back.
     pub(crate) fn advance(&self, through: Lsn) {
         self.change(|view| view.through = view.through.max(through));
     }
 
-    /// The store was opened again, or is closed for that.
-    pub(crate) fn reopened(&self, reader: Option<StoreReader>) {
-        self.change(|view| view.reader = reader);
+    /// The store was opened again, or is closed for that. Tells what is shown from now on: no more than it holds, for it may
+    /// have lost the newest records, and readers would look for them in vain until they have come back.
+    pub(crate) fn reopened(&self, reader: Option<StoreReader>) -> Lsn {
+        let last = reader.as_ref().map(StoreReader::last);
+        let mut shown = Lsn::ZERO;
+        self.change(|view| {
+            view.reader = reader;
+            view.openings += 1;
+            view.through = view.through.min(last.unwrap_or(Lsn::LAST));
+            shown = view.through;
+        });
+        shown
     }
 
     /// Nothing more will come.

@@ -18,10 +18,12 @@ mod truncate;
 
 use std::any::Any;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use self::append::{Notes, Pending};
 use self::front::Front;
+use self::open::WINDOW_BYTES;
 use self::part::Part;
 pub use self::reader::StoreReader;
 use self::shared::Shared;
@@ -32,7 +34,7 @@ pub use self::spares::{Preparation, Prepared};
 use self::stage::Stage;
 use crate::disk::{Disk, DurableWriter};
 use crate::error::{Error, Result};
-use crate::format::Vote;
+use crate::format::{FrameKind, Vote};
 use crate::log::store::Files;
 use crate::log::superblock_file::{Copies, SuperblockFile};
 use crate::protocol::{Base, EpochHistory, Member, Meta, SnapshotId, State};
@@ -40,7 +42,7 @@ use crate::segment::QUARANTINE;
 use crate::types::{DiskId, Lsn, WriteMethod};
 
 /// The name of the file that says that something is lost.
-pub(super) const DAMAGED: &str = "damaged";
+pub(super) use crate::segment::DAMAGED;
 
 /// How a replica's store is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -191,7 +193,8 @@ impl ReplicaStore {
         Ok(())
     }
 
-    /// Forgets the records up to `through`, which the base covers; those segments go that hold nothing else.
+    /// Forgets the records up to `through`, which the base covers; those segments go that hold nothing else. Records that are
+    /// in one frame go together: those of the frame in which `through` is stay.
     ///
     /// # Errors
     /// Whatever the operating system says.
@@ -205,6 +208,10 @@ impl ReplicaStore {
         }
         if through > self.durable {
             self.sync()?;
+        }
+        let through = self.end_of_frame(through)?;
+        if through < self.first() {
+            return Ok(());
         }
         let covered = self.snapshot.base.position;
         // In a gap the history has a lower bound only.
@@ -234,6 +241,24 @@ impl ReplicaStore {
             }
         }
         if gone.is_empty() { Ok(()) } else { self.files.sync_dir() }
+    }
+
+    /// The newest record up to `through` with which a frame ends.
+    fn end_of_frame(&self, through: Lsn) -> Result<Lsn> {
+        let holds = |part: &&Part| part.header.first_lsn <= through && through <= part.last();
+        let Some(part) = self.parts.iter().find(holds).filter(|part| part.last() > through) else {
+            return Ok(through);
+        };
+        let mut end = through;
+        let looked = part.source(&self.files)?.visit((through, None), WINDOW_BYTES, &mut |frame| {
+            let header = frame.header();
+            if header.lsn <= through && through < header.last_lsn() && header.kind != FrameKind::Gap {
+                end = header.lsn.prev();
+            }
+            Ok(ControlFlow::Break(()))
+        });
+        // What is damaged there goes all the same: nobody reads it, and it is covered.
+        Ok(if looked.is_ok() { end } else { through })
     }
 
     /// Notes that something may be lost, because it could not be read: the next [`open`](ReplicaStore::open) looks at every

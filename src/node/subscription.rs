@@ -33,12 +33,15 @@ pub struct Subscription {
     /// The next LSN to be read from the log.
     next: Lsn,
     ready: VecDeque<Record>,
+    /// The opening of the store that could not be read any more.
+    failed: Option<u64>,
     has_failed: bool,
 }
 
 impl Subscription {
     pub(crate) fn new(shown: Arc<Shown>, from: Lsn) -> Subscription {
-        Subscription { shown, next: from.max(Lsn::FIRST), ready: VecDeque::new(), has_failed: false }
+        let (next, ready) = (from.max(Lsn::FIRST), VecDeque::new());
+        Subscription { shown, next, ready, failed: None, has_failed: false }
     }
 
     /// The next record, if it comes within this time; `None` if not.
@@ -61,7 +64,9 @@ impl Subscription {
             if let Some(record) = self.ready.pop_front() {
                 return Ok(Some(record));
             }
-            let Some(view) = self.shown.wait_past(self.next.prev(), deadline) else { return Ok(None) };
+            let Some(view) = self.shown.wait_past(self.next.prev(), self.failed, deadline) else {
+                return Ok(None);
+            };
             if view.is_closed {
                 return Err(ReplicaError::Closed);
             }
@@ -74,7 +79,7 @@ impl Subscription {
         let (records, next) = match read_records(reader, self.next, view.through, READ_BYTES) {
             // The store has failed, and the node is about to hear of it: then there will be another reader.
             Err(ReplicaError::Log(Error::Closed)) => {
-                std::thread::yield_now();
+                self.failed = Some(view.openings);
                 return Ok(());
             }
             read => read?,
@@ -106,5 +111,64 @@ impl Iterator for Subscription {
 impl std::fmt::Debug for Subscription {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Subscription").field("position", &self.position()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Disk;
+    use crate::disk::sim::SimDisk;
+    use crate::node::frames::frame_group;
+    use crate::node::store::{ReplicaStore, StoreOptions};
+    use crate::protocol::{Base, Content, Group, Member, Membership, Quorums, Voter};
+    use crate::types::{DiskId, LsnRange, ReplicaId};
+
+    const SOON: Duration = Duration::from_millis(20);
+
+    fn open(disk: &Arc<dyn Disk>) -> ReplicaStore {
+        ReplicaStore::open(disk, StoreOptions::default()).unwrap().0.unwrap()
+    }
+
+    fn write(store: &mut ReplicaStore, lsn: u64, content: Content, records: &[&[u8]]) {
+        let range = LsnRange { first: Lsn::new(lsn), last: Lsn::new(lsn) };
+        let mut group = Group { epoch: Epoch::new(1), range, bytes: 0, content };
+        let frames = Bytes::from(frame_group(&group, records));
+        group.bytes = frames.len() as u64;
+        store.write(&group, frames).unwrap();
+        store.sync().unwrap();
+    }
+
+    /// Whoever waits sleeps, whatever becomes of the store meanwhile, and looks at the clock.
+    #[test]
+    fn a_subscription_waits_while_the_store_is_away_or_has_lost_its_newest_records() {
+        let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
+        let member = Member { id: ReplicaId::new(1), disk: DiskId::new(1) };
+        let voters = vec![Voter { member, priority: 0 }];
+        let membership = Some(Arc::new(Membership::first(voters, Quorums::Majority)));
+        ReplicaStore::create(&*disk, member, &Base { membership, ..Base::default() }).unwrap();
+        let mut store = open(&disk);
+        write(&mut store, 1, Content::EpochStart, &[]);
+        write(&mut store, 2, Content::PLAIN, &[b"one"]);
+
+        let shown = Shown::new();
+        shown.reopened(Some(store.reader()));
+        shown.advance(Lsn::new(2));
+        let mut subscription = Subscription::new(Arc::clone(&shown), Lsn::FIRST);
+        assert_eq!(subscription.next_timeout(SOON).unwrap().unwrap().bytes, b"one"[..]);
+        // Three more were shown, and then lost: the disk had not synced them.
+        shown.advance(Lsn::new(5));
+        assert_eq!(shown.reopened(Some(store.reader())), Lsn::new(2));
+        assert_eq!(subscription.next_timeout(SOON).unwrap(), None);
+        write(&mut store, 3, Content::PLAIN, &[b"two"]);
+        // It has failed, and the node has not heard of it.
+        shown.advance(Lsn::new(3));
+        drop(store);
+        assert_eq!(subscription.next_timeout(SOON).unwrap(), None);
+        let store = open(&disk);
+        shown.reopened(Some(store.reader()));
+        assert_eq!(subscription.next_timeout(SOON).unwrap().unwrap().bytes, b"two"[..]);
+        shown.close();
+        assert!(matches!(subscription.next_timeout(SOON), Err(ReplicaError::Closed)));
     }
 }

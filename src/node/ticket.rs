@@ -114,6 +114,11 @@ impl<T> fmt::Debug for Ticket<T> {
 }
 
 impl Promise {
+    /// Whether the ticket is gone: nobody will ask.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.cell.as_ref().is_none_or(|cell| Arc::strong_count(cell) == 1)
+    }
+
     /// Answers, and wakes whoever waits.
     pub(crate) fn keep(mut self, answer: Result<Reply>) {
         if let Some(cell) = self.cell.take() {
@@ -191,5 +196,21 @@ impl Receipt {
     #[must_use]
     pub const fn is_duplicate(&self) -> bool {
         self.appended.is_duplicate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever waits with a deadline, over and over, for what does not come would else be remembered for ever.
+    #[test]
+    fn a_promise_knows_that_its_ticket_is_gone() {
+        let (ticket, promise) = promise(|_| Ok(()));
+        assert!(!promise.is_given_up());
+        assert!(matches!(ticket.wait_timeout(Duration::ZERO), Err(ReplicaError::TimedOut)));
+        assert!(!promise.is_given_up());
+        drop(ticket);
+        assert!(promise.is_given_up());
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum Asked {
     Change,
     /// To hand the role over.
     Transfer,
+    /// To stand for election.
+    Promote,
 }
 
 /// Tokens, each with whoever waits for its answer. A place is used again, and a token never.

@@ -52,7 +52,8 @@ pub enum FailoverPolicy {
     Automatic,
     /// As above; then the primary hands over to the voter with the highest priority once that has caught up.
     Priority,
-    /// Nobody, until an operator says who.
+    /// Nobody, until an operator says who. Whoever was chosen goes on after it could not reach a quorum for a while, unless
+    /// somebody else was chosen meanwhile.
     Manual,
 }
 
@@ -79,7 +80,7 @@ impl Default for Timing {
             heartbeat: Duration::from_millis(30),
             election_min: Duration::from_millis(150),
             election_max: Duration::from_secs(3),
-            disk_stall_max: Duration::from_secs(1),
+            disk_stall_max: Duration::from_millis(700),
             transfer_max: Duration::from_secs(2),
             absence_max: Duration::from_secs(60),
         }

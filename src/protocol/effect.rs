@@ -26,7 +26,8 @@ pub enum Effect {
     /// Append the group to the log and sync it, then say [`Input::Durable`](super::Input::Durable). Its bytes are those that were
     /// proposed, or came with the message; a control record's are made from its content.
     Write(Group),
-    /// Forget the records after this one (S5), before any later `Write`. A new life of the log begins.
+    /// Forget the records after this one (S5), before any later `Write` and `SaveMeta`. A new life of the log begins. It may
+    /// be the last record, and the life any number of lives away: then recovery has to give a later one still.
     Truncate {
         /// The last record that stays.
         after: Lsn,
@@ -164,7 +165,7 @@ pub enum Outcome {
     },
     /// Appended, and nobody knows yet whether it lasts: the primary was deposed (S7).
     Unknown,
-    /// Not appended: too many bytes wait for their commit.
+    /// Not appended: too many bytes wait for their commit. Or not read: too many reads wait.
     Busy,
     /// Not appended, and it never will be: a group of this size is refused everywhere. Split it.
     TooLarge {
@@ -194,6 +195,16 @@ pub enum Outcome {
     },
     /// The role was not handed over in time; this replica still leads.
     NotTransferred,
+    /// This replica stands for election, or leads already. Its status tells whether it is elected.
+    Stands,
+    /// It does not stand: a primary was heard a moment ago, and a transfer is the way. Or it was just started, and may have
+    /// heard one before.
+    HearsPrimary {
+        /// Who leads, as far as known.
+        primary: Option<ReplicaId>,
+    },
+    /// It does not stand: it is no voter, or not whole, or its disk stands still.
+    MayNotStand,
 }
 
 /// Why a replica does nothing any more.

@@ -116,7 +116,8 @@ pub enum Input {
     },
     /// A client wants to read what is committed now (S8).
     Read {
-        /// Answered by `ReadReady` or `ReadFailed`.
+        /// Answered by `ReadReady` or `ReadFailed`; by a `Resolve` with [`Outcome::Busy`](super::Outcome::Busy) if too many
+        /// wait.
         token: u64,
     },
     /// An operator changes the membership.
@@ -133,8 +134,11 @@ pub enum Input {
         /// To whom; `None` for whoever has most.
         to: Option<ReplicaId>,
     },
-    /// An operator wants this replica to stand for election now.
-    Promote,
+    /// An operator wants this replica to stand for election now. If it stands already, it goes on.
+    Promote {
+        /// Answered by a `Resolve`: [`Outcome::Stands`](super::Outcome::Stands), or why it does not.
+        token: u64,
+    },
     /// The transport has lost the connection to a peer: an early sign, never a proof.
     PeerLost {
         /// Whose.

@@ -82,6 +82,8 @@ pub enum Message {
     Probe {
         /// Only of records up to this one.
         through: Lsn,
+        /// The newest life of the member's log that the primary has heard of in this epoch; 0 if of none.
+        known: LogIncarnation,
     },
     /// Backup to primary.
     ProbeReply(Box<ProbeReply>),

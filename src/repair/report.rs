@@ -132,6 +132,8 @@ pub enum FileRole {
     Duplicate,
     /// What an earlier repair put aside, and its journal.
     Quarantine,
+    /// A replica's, beside its log: its snapshot, one that it receives, or where it finds the others.
+    Replica,
     /// None of the log's.
     Other,
 }

@@ -11,7 +11,9 @@ use crate::format::{
     self, BadBlock, FOOTER_BLOCK_BYTES, FRAME_HEADER_BYTES, Footer, Frame, FrameHeader, GROUP_HEADER_BYTES,
     GroupHeader, HEADER_BLOCK_BYTES, SegmentHeader,
 };
-use crate::segment::{Cause, Correction, FileName, Life, UNFINISHED, find_life, is_of_one_life};
+use crate::segment::{
+    Cause, Correction, FileName, Life, OF_A_REPLICA, UNFINISHED, find_life, is_of_one_life,
+};
 use crate::types::{Epoch, LogId, Lsn};
 
 /// The largest frame that is read to learn the epoch of a segment.
@@ -133,6 +135,7 @@ impl Survey {
                 self.unfinished_repair.get_or_insert_with(|| name.clone());
                 FileRole::Quarantine
             }
+            FileName::Other if OF_A_REPLICA.contains(&&*name) => FileRole::Replica,
             FileName::Unfinished | FileName::Other => FileRole::Other,
         };
         // Files that are not the log's may be of any kind, and readable or not.

@@ -8,6 +8,18 @@ pub(crate) const LOCK: &str = "LOCK";
 pub(crate) const SUPERBLOCK: &str = "superblock";
 /// A file that is in the directory of a copy until the copy is whole.
 pub(crate) const INCOMPLETE: &str = "backup-incomplete";
+/// A replica's newest snapshot.
+pub(crate) const BASE: &str = "base";
+/// A snapshot that a replica receives.
+pub(crate) const STAGE: &str = "stage";
+/// One that it is about to begin with.
+pub(crate) const INSTALLING: &str = "installing";
+/// Is there while a replica lacks records that it had acknowledged.
+pub(crate) const DAMAGED: &str = "damaged";
+/// Where a replica finds the others.
+pub(crate) const PEERS: &str = "peers";
+/// What a replica has beside its log: no part of it, and nothing to clear away.
+pub(crate) const OF_A_REPLICA: [&str; 5] = [BASE, STAGE, INSTALLING, DAMAGED, PEERS];
 /// What the names of all files begin with that a repair makes or puts aside.
 pub(crate) const QUARANTINE: &str = "quarantine-";
 /// What the name of a repair's journal ends with while the repair is not finished.

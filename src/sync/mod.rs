@@ -7,6 +7,8 @@
 #[cfg(feature = "quic")]
 pub(crate) mod outcome;
 pub(crate) mod wait_table;
+#[cfg(all(test, not(loom)))]
+mod wakes;
 pub(crate) mod word;
 
 /// The atomics of the standard library, or loom's while it checks a model.

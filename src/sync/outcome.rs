@@ -116,19 +116,10 @@ impl<T> Outcome<T> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicUsize;
-    use std::task::Wake;
     use std::time::Duration;
 
     use super::*;
-
-    struct Count(AtomicUsize);
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::sync::wakes::Wakes;
 
     #[test]
     fn all_that_sleep_are_woken_by_one_call() {
@@ -158,13 +149,12 @@ mod tests {
     #[test]
     fn a_task_is_woken_once_however_often_it_asked() {
         let outcome = Outcome::new();
-        let count = Arc::new(Count(AtomicUsize::new(0)));
-        let waker = Waker::from(Arc::clone(&count));
+        let (wakes, waker) = Wakes::new();
         let mut context = Context::from_waker(&waker);
         assert!(outcome.poll(&mut context).is_pending());
         assert!(outcome.poll(&mut context).is_pending());
         outcome.settle(7);
-        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(wakes.count(), 1);
         assert_eq!(outcome.poll(&mut context), Poll::Ready(&7));
     }
 }

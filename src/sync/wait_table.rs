@@ -208,18 +208,10 @@ fn is_past(word: u32, seq: u64) -> bool {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, AtomicUsize};
-    use std::task::Wake;
+    use std::sync::atomic::AtomicU64;
 
     use super::*;
-
-    struct Count(AtomicUsize);
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::sync::wakes::Wakes;
 
     #[test]
     fn a_resolved_group_is_never_waited_for_however_late() {
@@ -236,16 +228,15 @@ mod tests {
     #[test]
     fn a_task_is_woken_once_for_its_group_and_refused_after() {
         let table = WaitTable::new();
-        let count = Arc::new(Count(AtomicUsize::new(0)));
-        let waker = Waker::from(Arc::clone(&count));
+        let (wakes, waker) = Wakes::new();
         assert!(table.register(0, &waker));
         assert!(table.register(0, &waker), "the same task again is one entry");
         assert!(table.register(1, &waker));
         table.resolve(0).wake();
-        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(wakes.count(), 1);
         assert!(!table.register(0, &waker));
         table.resolve(1).wake();
-        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+        assert_eq!(wakes.count(), 2);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(crate) struct Gate {
     pub(crate) here: std::net::SocketAddr,
     handshakes: AtomicUsize,
     sessions: AtomicUsize,
+    /// Of clients.
+    connections: AtomicUsize,
     next_session: AtomicU64,
 }
 
@@ -50,6 +52,7 @@ impl Gate {
             here,
             handshakes: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
             next_session: AtomicU64::new(1),
         }
     }
@@ -57,6 +60,11 @@ impl Gate {
     /// Clients that are connected.
     pub(crate) fn sessions(&self) -> usize {
         self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Connections of clients.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Lets in whoever comes, until the endpoint is closed.
@@ -109,24 +117,50 @@ impl Gate {
         connection.close(why.number(), b"");
     }
 
-    /// A client's connection: a session for each stream that it opens.
+    /// A client's connection: a session for each stream that it opens. Without one it is closed after a while.
     async fn serve(self: Arc<Gate>, connection: Connection, role: ClientRole) {
-        let handshake_max = self.options.timing.handshake_max;
-        let Ok(mut opened) = timeout(handshake_max, connection.accept_bi()).await else {
-            return self.turn_away(&connection, CloseCode::BadMessage);
-        };
-        while let Ok((mut stream, mut input)) = opened {
-            let place = Hold::new(Arc::clone(&self), |gate| &gate.sessions);
-            if place.count > self.options.limits.sessions_max {
-                self.inbox.count_refused();
-                let _ = stream.reset(CloseCode::TooMany.number());
-                let _ = input.stop(CloseCode::TooMany.number());
-            } else {
-                let (gate, connection) = (Arc::clone(&self), connection.clone());
-                tokio::spawn(async move { gate.session(connection, stream, input, role, place).await });
-            }
-            opened = connection.accept_bi().await;
+        let place = Hold::new(Arc::clone(&self), |gate| &gate.connections);
+        let limits = &self.options.limits;
+        if place.count > limits.sessions_max.saturating_add(limits.handshakes_max) {
+            return self.turn_away(&connection, CloseCode::TooMany);
         }
+        // Each of its sessions holds one.
+        let company = Arc::new(());
+        let mut has_spoken = false;
+        loop {
+            let (stream, input) =
+                match timeout(self.options.timing.handshake_max, connection.accept_bi()).await {
+                    Ok(Ok(opened)) => opened,
+                    Ok(Err(_)) => return,
+                    Err(_) if Arc::strong_count(&company) > 1 => continue,
+                    Err(_) if has_spoken => return connection.close(CloseCode::Done.number(), b""),
+                    Err(_) => return self.turn_away(&connection, CloseCode::BadMessage),
+                };
+            has_spoken = true;
+            self.begin(&connection, (stream, input), role, Arc::clone(&company));
+        }
+    }
+
+    /// A client has opened a stream.
+    fn begin(
+        self: &Arc<Gate>,
+        connection: &Connection,
+        (mut stream, mut input): (SendStream, RecvStream),
+        role: ClientRole,
+        company: Arc<()>,
+    ) {
+        let place = Hold::new(Arc::clone(self), |gate| &gate.sessions);
+        if place.count > self.options.limits.sessions_max {
+            self.inbox.count_refused();
+            let _ = stream.reset(CloseCode::TooMany.number());
+            let _ = input.stop(CloseCode::TooMany.number());
+            return;
+        }
+        let (gate, connection) = (Arc::clone(self), connection.clone());
+        tokio::spawn(async move {
+            gate.session(connection, stream, input, role).await;
+            drop((place, company));
+        });
     }
 
     /// A client's session, from its beginning to its end.
@@ -136,7 +170,6 @@ impl Gate {
         stream: SendStream,
         mut input: RecvStream,
         role: ClientRole,
-        _place: Hold,
     ) {
         let session = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed));
         let cut = Arc::new(Notify::new());

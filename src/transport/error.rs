@@ -140,7 +140,9 @@ impl fmt::Display for TransportError {
             TransportError::WrongIdentity { expected, found } => {
                 write!(f, "the certificate is for {found}, and should be for {expected}")
             }
-            TransportError::BadAddress { address } => write!(f, "no such address: {address}"),
+            TransportError::BadAddress { address } => {
+                write!(f, "no such address: {address}; write host:port")
+            }
             TransportError::Unreachable { address } => write!(f, "nobody answers at {address}"),
             TransportError::Certificate { whose: Whose::Ours, fault } => {
                 write!(f, "the other side refused our certificate, which {fault}")
@@ -156,10 +158,12 @@ impl fmt::Display for TransportError {
             }
             TransportError::BadMessage(why) => write!(f, "bytes that are no message: {why}"),
             TransportError::TooLarge { bytes, max } => {
-                write!(f, "a message of {bytes} bytes, over the limit of {max}")
+                write!(f, "a message of {bytes} bytes, over the limit of {max}; send less at once")
             }
-            TransportError::SlowReader => f.write_str("replies were not read, and too many had gathered"),
-            TransportError::Lost => f.write_str("the connection is lost"),
+            TransportError::SlowReader => {
+                f.write_str("replies were not read, and too many had gathered; read faster, or ask for less")
+            }
+            TransportError::Lost => f.write_str("the connection is lost; connect again"),
             TransportError::Closed => f.write_str("the connection is closed"),
             TransportError::Other { reason } => f.write_str(reason),
         }

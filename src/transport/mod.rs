@@ -36,6 +36,8 @@ mod link;
 #[cfg(feature = "quic")]
 mod link_task;
 #[cfg(feature = "quic")]
+mod observe;
+#[cfg(feature = "quic")]
 mod options;
 #[cfg(feature = "quic")]
 mod outbox;

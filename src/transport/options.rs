@@ -67,7 +67,7 @@ pub struct TransportLimits {
     pub catch_up_queue_bytes_max: u64,
     /// Bytes of replies that wait for one client to read them; over it the client is cut off.
     pub session_backlog_bytes_max: u64,
-    /// Clients at a time.
+    /// Clients at a time. Of their connections, which several of them may share, there may be `handshakes_max` more.
     pub sessions_max: usize,
     /// Connections at a time that have not said yet who they are.
     pub handshakes_max: usize,
@@ -98,7 +98,7 @@ pub struct TransportTiming {
     /// A peer's port is tried so often, so that the kernel of a live host tells at once when the process is gone. Zero
     /// for never.
     pub probe: Duration,
-    /// A handshake may take so long.
+    /// A handshake may take so long; and a client's connection on which there is no session is closed after that time.
     pub handshake_max: Duration,
     /// The first pause before a peer is dialed again; doubled with each failure.
     pub redial_min: Duration,

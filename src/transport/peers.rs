@@ -16,7 +16,7 @@ use super::inbox::{Line, PeerUp};
 use super::lane::LaneOut;
 use super::probe::Probe;
 use super::reading::{PeerReader, read_peer};
-use super::{Arrival, Lane};
+use super::{Arrival, Lane, observe};
 use crate::protocol::Envelope;
 use crate::types::ReplicaId;
 
@@ -28,6 +28,8 @@ const ATTEMPT_MIN: Duration = Duration::from_millis(250);
 const SILENT_TICKS_MIN: u32 = 1;
 /// ... and after so many only now and then: a connection may be quiet because nobody has anything to say.
 const SILENT_TICKS_MANY: u32 = 50;
+/// A connection that is not refused for so long after its handshake is good.
+const STANDS: Duration = Duration::from_secs(1);
 /// Replicas of the cluster that nobody has named, at most.
 const STRANGERS_MAX: usize = 64;
 
@@ -55,6 +57,8 @@ struct Peer {
     failures: u32,
     catch_up: CatchUp,
     last_error: Option<TransportError>,
+    /// Why it could not be connected to, as was logged: once for each reason.
+    told: Option<String>,
 }
 
 /// The connection for control and bulk.
@@ -189,6 +193,9 @@ impl Peers {
     pub(crate) fn dial_failed(&mut self, id: ReplicaId, is_catch_up: bool, error: TransportError) {
         self.has_changed = true;
         let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.main.is_none() {
+            peer.tell(self.dialer.options.me, id, &error);
+        }
         if peer.main.is_none() || is_catch_up {
             peer.last_error = Some(error);
         }
@@ -217,6 +224,11 @@ impl Peers {
             peer.catch_up.lane.forget();
         }
         if peer.main.as_ref().is_some_and(|main| is_this(&main.line)) {
+            // A certificate is refused after the handshake, as whoever presents it sees it: without a pause it would be
+            // presented again at once, for ever.
+            peer.tell(self.dialer.options.me, id, &error);
+            let has_stood = peer.main.as_ref().is_some_and(Main::stands);
+            peer.failures = if has_stood { 0 } else { peer.failures.saturating_add(1) };
             peer.lose_main(error);
             arrivals.push(Arrival::PeerLost { id });
             if !peer.is_named {
@@ -242,6 +254,12 @@ impl Peers {
     pub(crate) fn tick(&mut self, arrivals: &mut Vec<Arrival>) {
         let mut gone = Vec::new();
         for (id, peer) in &mut self.peers {
+            if peer.main.as_ref().is_some_and(Main::stands) {
+                peer.failures = 0;
+                if peer.told.take().is_some() {
+                    observe::connects_again(self.dialer.options.me, *id);
+                }
+            }
             if peer.main.as_mut().is_some_and(Main::is_gone) {
                 peer.main.as_ref().expect("just seen").line.end(CloseCode::Done);
                 peer.lose_main(TransportError::Lost);
@@ -295,6 +313,7 @@ impl Peers {
                 is_dialing: false,
             },
             last_error: None,
+            told: None,
         })
     }
 
@@ -350,8 +369,8 @@ impl Peer {
         }
         self.control.forget();
         self.bulk.forget();
+        self.catch_up.end();
         self.control.begin();
-        self.failures = 0;
         self.last_error = None;
         self.main = Some(Main {
             line: Arc::clone(line),
@@ -364,12 +383,27 @@ impl Peer {
         true
     }
 
+    /// Logs why it cannot be connected to, unless that was logged already.
+    fn tell(&mut self, me: ReplicaId, id: ReplicaId, error: &TransportError) {
+        // Not needed any more, or nobody there yet: no reason to look at the settings.
+        if matches!(error, TransportError::Closed | TransportError::Lost | TransportError::Unreachable { .. })
+        {
+            return;
+        }
+        let reason = error.to_string();
+        if self.told.as_ref() != Some(&reason) {
+            observe::cannot_connect(me, id, error);
+            self.told = Some(reason);
+        }
+    }
+
     fn lose_main(&mut self, error: TransportError) {
         if let Some(main) = self.main.take() {
             main.line.is_over.store(true, Ordering::Relaxed);
         }
         self.control.forget();
         self.bulk.forget();
+        self.catch_up.end();
         self.last_error = Some(error);
     }
 
@@ -382,7 +416,22 @@ impl Peer {
     }
 }
 
+impl CatchUp {
+    /// The peer is gone, or another process: nobody would answer here, and that shows only after `idle_max`.
+    fn end(&mut self) {
+        for line in [self.line_in.take(), self.line_out.take()].into_iter().flatten() {
+            line.end(CloseCode::Replaced);
+        }
+        self.lane.forget();
+    }
+}
+
 impl Main {
+    /// Whether it was not refused for a while after its handshake.
+    fn stands(&self) -> bool {
+        self.since.elapsed() > STANDS
+    }
+
     /// Whether the host says that the process is gone. Asked only while nothing is heard.
     fn is_gone(&mut self) -> bool {
         let heard = self.line.heard.load(Ordering::Relaxed);

@@ -28,6 +28,8 @@ pub struct TransportStats {
     pub dropped: u64,
     /// Clients that are connected.
     pub sessions: usize,
+    /// Connections of clients, which several of them may share.
+    pub connections: usize,
     /// Connections that were refused or cut off for what they did.
     pub refused: u64,
     /// The peers that are known, in the order of their ids.
@@ -110,6 +112,7 @@ impl Shared {
             requests: read(&self.requests),
             dropped: read(&self.dropped),
             sessions: self.gate.sessions(),
+            connections: self.gate.connections(),
             refused: read(&self.gate.inbox.refused) + read(&self.cut_off),
             peers: self.peers.lock().iter().map(peer).collect(),
         }

@@ -215,6 +215,9 @@ impl DiskId {
 pub struct LogIncarnation(u64);
 
 impl LogIncarnation {
+    /// No log has lived so often: what claims to know a later life is wrong.
+    pub const KNOWN_MAX: LogIncarnation = LogIncarnation(1 << 62);
+
     /// The incarnation with this number.
     #[must_use]
     pub const fn new(number: u64) -> LogIncarnation {

@@ -158,6 +158,7 @@ impl World {
             Ask::Read { .. } => Told::Input(Input::Read { token }),
             Ask::Change(change) => Told::Input(Input::Change { token, change: *change }),
             Ask::Transfer(to) => Told::Input(Input::Transfer { token, to: *to }),
+            Ask::Promote => Told::Input(Input::Promote { token }),
         };
         self.oracle.attempts.insert(token, Attempt { client, node, ask, written: None });
         let (life, delay) = (self.nodes[node].life, self.draw.below(MS));

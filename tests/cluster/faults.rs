@@ -7,6 +7,8 @@ use crate::driver::{Local, Told};
 use crate::invariants::Check;
 use crate::ledger::Ledger;
 use crate::mix::Kind;
+use crate::operator::OPERATOR;
+use crate::oracle::Ask;
 use crate::seeds::Chance;
 use crate::storage::Storage;
 use crate::trouble::Plan;
@@ -67,7 +69,7 @@ impl World {
             Kind::Transfer => self.transfer(),
             Kind::Change => self.change_mind(),
             Kind::Quorums => self.change_quorums(),
-            Kind::Promote => return self.feed_if_awake(at, Told::Input(Input::Promote)),
+            Kind::Promote => drop(self.ask_node(OPERATOR, at, Ask::Promote)),
             Kind::Garbage if self.draw.below(2) == 0 => return self.mutated(),
             Kind::Garbage => return self.garbage(at),
             Kind::OldCopy => self.copy_or_put_back(),

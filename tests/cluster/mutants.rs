@@ -49,7 +49,7 @@ fn trouble(rule: Rule, draw: &mut Chance) -> Mix {
 /// Rules of which it takes many seeds, and how many it was when somebody looked last: tried first, because a debug build
 /// takes minutes for all of them.
 const LAST: [(Rule, u64); 3] =
-    [(Rule::BindAcknowledgements, 229), (Rule::SnapshotAboveCommit, 84), (Rule::ChangeJointly, 193)];
+    [(Rule::BindAcknowledgements, 240), (Rule::SnapshotAboveCommit, 16), (Rule::ChangeJointly, 154)];
 
 /// After how many seeds, and by which promise, it is noticed that the rule does not hold.
 fn caught(rule: Rule, is_counted: bool) -> Option<(u64, String)> {

@@ -59,6 +59,7 @@ fn mutate(envelope: &mut Envelope, draw: &mut Chance) -> bool {
             2 => *durable = Lsn::ZERO,
             _ => *incarnation = LogIncarnation::default(),
         },
+        Message::Probe { known, .. } => *known = LogIncarnation::new(u64::MAX),
         Message::Follow { common, .. } => *common = nowhere,
         Message::Append { previous, group, .. } => match way {
             0 => group.range.first = Lsn::ZERO,

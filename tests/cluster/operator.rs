@@ -1,7 +1,7 @@
 //! The operator: adds, promotes and removes replicas, hands the role over, and says who leads if nobody else may.
 
 use annals::ReplicaId;
-use annals::node::{Driver, Input};
+use annals::node::Driver;
 use annals::protocol::{Change, Membership, Message, Quorums};
 
 use crate::driver::Told;
@@ -65,8 +65,7 @@ impl World {
 
     fn promote_somebody(&mut self) {
         let at = self.draw.below(self.nodes.len() as u64) as usize;
-        let outcome = self.feed_if_awake(at, Told::Input(Input::Promote));
-        self.judge(outcome);
+        self.ask_node(OPERATOR, at, Ask::Promote);
     }
 
     /// What brings the membership nearer to what the operator wants; one change at a time.

@@ -42,6 +42,7 @@ pub(crate) enum Ask {
     },
     Change(Change),
     Transfer(Option<ReplicaId>),
+    Promote,
 }
 
 #[derive(Debug, Default)]

@@ -318,17 +318,30 @@ impl World {
         if through <= node.ledger.begin.lsn {
             return Ok(());
         }
-        // A frame is trimmed whole or not at all.
-        let range = node.ledger.slot(through).map(|slot| slot.frame.range());
+        // Some node or other wants less: a frame is trimmed whole or not at all.
+        let begin = node.ledger.begin.lsn.get();
+        let asked = if self.draw.below(4) == 0 {
+            Lsn::new(begin + 1 + self.draw.below(through.get() - begin))
+        } else {
+            through
+        };
+        let node = &self.nodes[at];
+        let range = node.ledger.slot(asked).map(|slot| slot.frame.range());
         let through =
-            range.map_or(through, |range| if range.last == through { through } else { range.first.prev() });
+            range.map_or(asked, |range| if range.last == asked { asked } else { range.first.prev() });
+        if through <= node.ledger.begin.lsn {
+            return Ok(());
+        }
         self.may_fail(at);
         let node = &mut self.nodes[at];
         node.ledger.trim(through);
-        let done = node.perform(Task::Trim { through })?;
+        let done = node.perform(Task::Trim { through: asked })?;
         node.ledger.other = None;
-        let done = done.unwrap_or_else(|| vec![Done::Trimmed { through }]);
-        self.feed_all(at, done.into_iter().map(Told::Done))
+        let expected = vec![Done::Trimmed { asked, through }];
+        if let Some(done) = done.filter(|done| *done != expected) {
+            broken(3, "a frame is trimmed whole or not at all", format!("{done:?}, not {expected:?}"))?;
+        }
+        self.feed_all(at, expected.into_iter().map(Told::Done))
     }
 
     /// A client's question has arrived at the process.

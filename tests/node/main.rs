@@ -22,9 +22,14 @@ macro_rules! over_both {
 }
 pub(crate) use over_both;
 
+#[cfg(feature = "quic")]
+#[path = "../support/alone.rs"]
+mod alone;
 mod append;
 mod clients;
 mod disks;
+#[cfg(feature = "quic")]
+mod docs;
 mod failover;
 mod fleet;
 mod net;

@@ -1,5 +1,7 @@
 //! Who leads, and what a read is worth.
 
+use annals::node::ReplicaError;
+use annals::protocol::request::Refused;
 use annals::protocol::{FailoverPolicy, Role};
 
 use crate::fleet::{Fleet, id, until};
@@ -9,9 +11,9 @@ fn promote(fleet: &Fleet, number: u64) {
     until("it leads", || {
         let replica = fleet.replica(number);
         let role = replica.status().expect("it runs").role;
-        // Whoever stands already would begin anew.
-        if role == Role::Backup {
-            replica.promote().expect("it runs").wait().expect("it is heeded");
+        match replica.promote().expect("it runs").wait() {
+            Ok(()) | Err(ReplicaError::Refused(Refused::Busy | Refused::NotPossible { .. })) => {}
+            Err(error) => panic!("it cannot be promoted: {error}"),
         }
         (role == Role::Primary).then_some(())
     });

@@ -1,6 +1,7 @@
 //! State machines: snapshots beside appends, restores, trims, and newcomers that begin with a snapshot.
 
 use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use annals::disk::sim::{Fail, Fault, Operation};
@@ -69,7 +70,8 @@ fn snapshot(fleet: &Fleet, number: u64) -> Lsn {
 fn all_machines_are_the_same_and_come_back_from_a_snapshot_and_the_records_after_it() {
     let tapes = <[Tape; 4]>::default();
     let mut fleet = fleet(&tapes);
-    (0..50_u8).for_each(|n| drop(fleet.append(&[n; 100])));
+    // A backup learns of a commit with the next heartbeat.
+    fleet.all_show((0..50_u8).fold(Lsn::ZERO, |_, n| fleet.append(&[n; 100]).lsn()));
     let covered = snapshot(&fleet, 1);
     assert!(covered >= Lsn::new(50));
     let last = (50..80_u8).fold(Lsn::ZERO, |_, n| fleet.append(&[n; 100]).lsn());
@@ -85,6 +87,139 @@ fn all_machines_are_the_same_and_come_back_from_a_snapshot_and_the_records_after
     fleet.all_show(last);
     assert_eq!(tapes[0].read(), tapes[1].read());
     assert_eq!(fleet.replica(1).status().expect("it runs").snapshot, covered);
+}
+
+/// A tape that is kept by the machine itself, and is full now and then.
+#[derive(Clone, Default)]
+struct Kept {
+    tape: Tape,
+    newest: Arc<Mutex<Lsn>>,
+    /// How often it is full.
+    full: Arc<AtomicU64>,
+    restores: Arc<AtomicU64>,
+}
+
+impl StateMachine for Kept {
+    fn apply(&mut self, _: Lsn, _: Epoch, _: &[u8]) {
+        unreachable!("it is tried");
+    }
+
+    fn try_apply(&mut self, lsn: Lsn, epoch: Epoch, record: &[u8]) -> io::Result<()> {
+        if self.full.load(Ordering::Relaxed) > 0 {
+            self.full.fetch_sub(1, Ordering::Relaxed);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.tape.apply(lsn, epoch, record);
+        *self.newest.lock().expect("nobody panics with it") = lsn;
+        Ok(())
+    }
+
+    fn applied(&self) -> Lsn {
+        *self.newest.lock().expect("nobody panics with it")
+    }
+
+    fn snapshot(&mut self) -> Frozen {
+        self.tape.snapshot()
+    }
+
+    fn restore(&mut self, from: &mut dyn Read, lsn: Lsn) -> io::Result<()> {
+        self.restores.fetch_add(1, Ordering::Relaxed);
+        *self.newest.lock().expect("nobody panics with it") = lsn;
+        self.tape.restore(from, lsn)
+    }
+}
+
+#[test]
+fn a_machine_that_keeps_its_state_is_given_nothing_twice() {
+    let mut fleet = Fleet::asleep(1);
+    let kept = Kept::default();
+    let start = |fleet: &mut Fleet, kept: &Kept| {
+        let options = fleet.options(1).state_machine(kept.clone());
+        fleet.start_with(1, options);
+    };
+    start(&mut fleet, &kept);
+    fleet.append(b"one");
+    snapshot(&fleet, 1);
+    let last = fleet.append(b"two").lsn();
+    fleet.all_show(last);
+    let before = kept.tape.read();
+    fleet.kill(1);
+    start(&mut fleet, &kept);
+    let last = fleet.append(b"six").lsn();
+    fleet.all_show(last);
+    assert_eq!(kept.restores.load(Ordering::Relaxed), 0);
+    assert_eq!(kept.tape.read(), [&before[..], &last.get().to_le_bytes(), b"six"].concat());
+
+    // One that has lost its state is given the snapshot, and what comes after it.
+    fleet.kill(1);
+    let lost = Kept::default();
+    start(&mut fleet, &lost);
+    fleet.all_show(last);
+    assert_eq!(lost.restores.load(Ordering::Relaxed), 1);
+    assert_eq!(lost.tape.read(), kept.tape.read());
+}
+
+#[test]
+fn a_machine_that_fails_gets_the_same_record_again_and_the_log_goes_on() {
+    let mut fleet = Fleet::asleep(1);
+    let kept = Kept::default();
+    kept.full.store(1, Ordering::Relaxed);
+    let options = fleet.options(1).state_machine(kept.clone());
+    fleet.start_with(1, options);
+    let first = fleet.append(b"one").lsn();
+    until("it is full", || (kept.full.load(Ordering::Relaxed) == 0).then_some(()));
+    // Appends go on meanwhile; what is applied does not pass the record that was refused.
+    let second = fleet.append(b"two").lsn();
+    let applied = fleet.replica(1).applied(second).expect("it runs").wait_timeout(PATIENCE);
+    assert!(applied.expect("it is tried again") >= second);
+    let expected = [&first.get().to_le_bytes()[..], b"one", &second.get().to_le_bytes(), b"two"].concat();
+    assert_eq!(kept.tape.read(), expected);
+}
+
+#[test]
+fn snapshots_are_taken_by_bytes_too() {
+    let fleet = Fleet::tuned(1, |options| options.snapshot_every_bytes(10_000).keep_records(3));
+    let last = (0..100_u8).fold(Lsn::ZERO, |_, n| fleet.append(&[n; 500]).lsn());
+    until("it is trimmed", || {
+        let status = fleet.replica(1).status().expect("it runs");
+        (status.snapshot >= Lsn::new(last.get() - 25) && status.first > Lsn::new(50)).then_some(())
+    });
+}
+
+/// After a failover the newest record is the protocol's own, of which a state machine hears nothing: who waited until it had
+/// heard of that one would wait for the next append.
+#[test]
+fn what_a_linearizable_read_must_see_is_waited_for_where_nobody_appends() {
+    let tapes = <[Tape; 4]>::default();
+    let mut fleet = fleet(&tapes);
+    let last = fleet.append(b"one").lsn();
+    let waiting = fleet.replica(1).applied(last.plus(1000)).expect("it runs");
+    let before = fleet.primary();
+    fleet.kill(before);
+    let (number, through) = until("a read", || {
+        let number = fleet.primary_but(before);
+        let ticket = fleet.replica(number).linearizable_read().expect("it runs");
+        ticket.wait().ok().map(|through| (number, through))
+    });
+    assert!(through > last, "the epoch has begun");
+    let applied = fleet.replica(number).applied(through).expect("it runs").wait_timeout(PATIENCE);
+    assert!(applied.expect("it is applied") >= through);
+    assert_eq!(tapes[number as usize - 1].read().len(), 8 + 3);
+    assert!(!waiting.is_answered() || before == 1);
+    fleet.replicas.clear();
+    assert!(matches!(waiting.wait(), Err(ReplicaError::Closed)));
+}
+
+#[test]
+fn without_a_machine_applied_means_shown() {
+    let fleet = Fleet::new(3);
+    let early = fleet.replica(2).applied(Lsn::new(3)).expect("it runs");
+    let last = [b"one", b"two", b"six"].map(|record| fleet.append(record).lsn())[2];
+    assert!(early.wait_timeout(PATIENCE).expect("it is shown") >= Lsn::new(3));
+    for number in 1..=3 {
+        let applied = fleet.replica(number).applied(last).expect("it runs").wait_timeout(PATIENCE);
+        assert!(applied.expect("it is shown") >= last);
+    }
 }
 
 #[test]

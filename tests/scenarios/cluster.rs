@@ -8,7 +8,7 @@ use annals::protocol::{
 };
 use annals::{ClusterId, DiskId, Epoch, Lsn};
 
-use crate::node::{Entry, Kind, Letter, Node, id};
+use crate::node::{Disk, Entry, Kind, Letter, Node, id};
 use crate::story::{Done, Trouble};
 use crate::words;
 
@@ -40,6 +40,8 @@ pub(crate) struct Cluster {
     /// Which messages `settle` leaves alone: from, to, and name if not all.
     pub(crate) held: Vec<(u64, u64, Option<String>)>,
     pub(crate) stalled: BTreeSet<u64>,
+    /// Disks as they were when they were copied.
+    pub(crate) copies: BTreeMap<u64, Disk>,
     /// Names of answers: which node was asked, and the token.
     pub(crate) names: BTreeMap<String, (u64, u64)>,
     tokens: u64,
@@ -66,6 +68,7 @@ impl Cluster {
             cuts: BTreeSet::new(),
             held: vec![],
             stalled: BTreeSet::new(),
+            copies: BTreeMap::new(),
             names: BTreeMap::new(),
             tokens: 0,
             reigns: BTreeMap::new(),
@@ -199,7 +202,8 @@ impl Cluster {
             for node in self.nodes.values_mut().filter(|node| !is_primary(node)) {
                 node.now = node.now.plus(silence);
             }
-            self.node(number)?.give(Input::Promote);
+            let token = self.token(number, None);
+            self.node(number)?.give(Input::Promote { token });
             self.settle()?;
             if words::are_in(&["primary"], &words::of_node(self.node(number)?)) {
                 return Ok(());

@@ -89,6 +89,17 @@ fn machine(cluster: &mut Cluster, line: &[&str]) -> Done {
             let me = member(number);
             cluster.node(number)?.wipe(me);
         }
+        ["copy-disk", node] => {
+            let number = number(node)?;
+            let copy = cluster.node(number)?.disk.clone();
+            cluster.copies.insert(number, copy);
+        }
+        ["put-back", node] => {
+            let number = number(node)?;
+            let copy = cluster.copies.get(&number).cloned();
+            cluster.node(number)?.disk =
+                copy.ok_or_else(|| Trouble::Syntax(format!("the disk of {number} was not copied")))?;
+        }
         ["fail", node] => cluster.node(number(node)?)?.give(Input::DiskFailed),
         _ => return Err(Trouble::Syntax("no such command".to_owned())),
     }
@@ -194,7 +205,7 @@ fn ask(cluster: &mut Cluster, line: &[&str]) -> Done {
         ["propose", node, rest @ ..] => propose(cluster, number(node)?, rest, name)?,
         ["register", node] => asked(cluster, node, name, |token| Input::Register { token })?,
         ["read", node] => asked(cluster, node, name, |token| Input::Read { token })?,
-        ["promote", node] => cluster.node(number(node)?)?.give(Input::Promote),
+        ["promote", node] => asked(cluster, node, name, |token| Input::Promote { token })?,
         ["transfer", direction] => {
             let (from, to) = way(direction)?;
             let token = cluster.token(from, name);

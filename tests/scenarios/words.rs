@@ -77,6 +77,9 @@ pub(crate) fn of_outcome(outcome: Option<&Outcome>) -> String {
         Some(Outcome::ChangeRefused) => "change-refused".to_owned(),
         Some(Outcome::Transferred { primary }) => format!("transferred to {primary}"),
         Some(Outcome::NotTransferred) => "not-transferred".to_owned(),
+        Some(Outcome::Stands) => "stands".to_owned(),
+        Some(Outcome::HearsPrimary { primary }) => format!("hears-primary {}", of_id(*primary)),
+        Some(Outcome::MayNotStand) => "may-not-stand".to_owned(),
         Some(other) => format!("{other:?}"),
     }
 }
@@ -106,7 +109,7 @@ fn of_message(message: &Message) -> String {
             let follows = if *is_following { "follows" } else { "strays" };
             format!("round {round} last {} durable {durable} {follows}", of_position(*last))
         }
-        Message::Probe { through } => format!("through {through}"),
+        Message::Probe { through, known } => format!("through {through} known {known}"),
         Message::ProbeReply(reply) => {
             let staged = reply.staged.map(|staged| format!(" staged {}", staged.bytes)).unwrap_or_default();
             format!("last {}{staged}", of_position(reply.history.last()))

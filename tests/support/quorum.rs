@@ -39,7 +39,7 @@ impl Quorum {
         };
         let mut quorum = Quorum { replicas: (1..=replicas).map(start).collect(), now: 0, log: Vec::new() };
         quorum.tick();
-        quorum.settle(0, Input::Promote);
+        quorum.settle(0, Input::Promote { token: 0 });
         // So that the followers have been heard, and know of the commit.
         for _ in 0..4 {
             quorum.now = quorum.replicas[0].next_deadline().unwrap().nanos();

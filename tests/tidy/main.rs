@@ -6,6 +6,7 @@
 
 mod arrows;
 mod links;
+mod metrics;
 mod reach;
 mod scan;
 mod shape;
@@ -124,6 +125,14 @@ fn links_between_pages_lead_somewhere() {
 #[test]
 fn every_page_under_docs_is_linked() {
     assert_none(links::unlinked(&repository().pages));
+}
+
+#[test]
+fn every_metric_is_explained() {
+    let repository = repository();
+    assert_none(
+        repository.sources.values().flat_map(|source| metrics::unexplained(source, &repository.pages)),
+    );
 }
 
 #[test]

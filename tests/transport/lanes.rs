@@ -124,6 +124,24 @@ fn a_peer_that_is_gone_is_missed_at_once_and_found_again() {
     two.meet(&one);
 }
 
+/// A laggard was killed and started again, and for three seconds what it lacked went to the process that was no more.
+#[test]
+fn what_a_laggard_lacks_goes_to_the_process_that_is_there_now() {
+    let papers = Papers::new(CLUSTER);
+    let (one, before) = (papers.place(1), papers.place(2));
+    one.knows(&[&before]);
+    one.meet(&before);
+    one.send(Lane::CatchUp, before.id, 1, Bytes::from_static(b"lacking"));
+    assert_eq!(before.message().0, 1);
+    // It says nothing of its end.
+    let now = papers.place(2);
+    one.knows(&[&now]);
+    now.knows(&[&one]);
+    now.meet(&one);
+    one.send(Lane::CatchUp, now.id, 2, Bytes::from_static(b"lacking"));
+    assert_eq!(now.message().0, 2);
+}
+
 #[test]
 fn a_message_to_whom_nobody_knows_is_dropped_and_counted() {
     let papers = Papers::new(CLUSTER);

@@ -1,13 +1,19 @@
 //! What is bounded, what is slow, and what changes while connections stand.
 
 use std::fs;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
+use std::time::Duration;
 
+use annals::client::{ClientOptions, Target};
 use annals::protocol::request::{ClientRole, Reply};
 use annals::transport::certs::{Authority, Validity};
-use annals::transport::{Arrival, CertificateFault, Credentials, Lane, TransportError, Whose};
+use annals::transport::{Arrival, CertificateFault, Credentials, Lane, TlsFiles, TransportError, Whose};
 use bytes::Bytes;
+use quinn::ConnectionError;
+use tokio::time::timeout;
 
-use crate::place::{CLUSTER, Caller, Papers, Place, Told, session_of};
+use crate::place::{CLUSTER, Caller, LONG, Papers, Place, Told, session_of};
 use crate::raw::{GREETING, Raw};
 
 #[test]
@@ -31,10 +37,54 @@ fn more_clients_than_allowed_are_told_so() {
 }
 
 #[test]
+fn a_connection_without_a_session_is_closed_after_a_while() {
+    let papers = Papers::new(CLUSTER);
+    let mut options = papers.options(1);
+    options.timing.handshake_max = Duration::from_millis(100);
+    let place = Place::start(options);
+    let raw = Raw::new(&papers.client(ClientRole::Read), true, "annals-client/1");
+    let (connection, mut output, mut input) = raw.say(place.transport.local_addr(), &GREETING);
+    raw.runtime.block_on(input.read_chunk(16, true)).unwrap();
+    let session = place.next(session_of);
+    // As long as there is one, it stays, however quiet it is.
+    let waited =
+        raw.runtime.block_on(async { timeout(Duration::from_millis(350), connection.closed()).await });
+    assert!(waited.is_err(), "{waited:?}");
+    let _ = output.finish();
+    let _ = input.stop(0_u32.into());
+    let is_over = |arrival: &Arrival| matches!(arrival, Arrival::Closed { session: of } if *of == session);
+    // First what needs the client's runtime, which runs while it is waited on: until then it has not said that it ends.
+    assert_eq!(raw.end(&connection).0, 0);
+    place.next(|arrival| is_over(&arrival).then_some(()));
+}
+
+#[test]
+fn connections_without_a_session_are_bounded() {
+    let papers = Papers::new(CLUSTER);
+    let mut options = papers.options(1);
+    (options.limits.sessions_max, options.limits.handshakes_max) = (1, 2);
+    let place = Place::start(options);
+    let raw = Raw::new(&papers.client(ClientRole::Read), true, "annals-client/1");
+    let address = place.transport.local_addr();
+    let there: Vec<_> = (0..4).map(|_| raw.connect(address).unwrap()).collect();
+    let mut ends: Vec<_> = there.iter().map(|connection| Box::pin(connection.closed())).collect();
+    let first = raw.runtime.block_on(poll_fn(|cx| {
+        let ended = ends.iter_mut().map(|end| end.as_mut().poll(cx)).find(Poll::is_ready);
+        ended.unwrap_or(Poll::Pending)
+    }));
+    let ConnectionError::ApplicationClosed(close) = first else { panic!("{first}") };
+    assert_eq!(close.error_code, 3_u32.into());
+    assert_eq!(place.transport.stats().refused, 1);
+    assert_eq!(there.iter().filter(|connection| connection.close_reason().is_none()).count(), 3);
+}
+
+#[test]
 fn who_does_not_read_is_cut_off_and_keeps_nobody_waiting() {
     let papers = Papers::new(CLUSTER);
     let mut options = papers.options(1);
     options.limits.session_backlog_bytes_max = 8 << 20;
+    // While it is not waited for, that client does not even acknowledge: it must not pass for lost.
+    options.timing.idle_max = LONG;
     let place = Place::start(options);
     let files = papers.client(ClientRole::Append);
     let raw = Raw::new(&files, true, "annals-client/1");
@@ -78,6 +128,7 @@ fn many_links_of_a_process_share_connections_and_end_one_by_one() {
         assert!(matches!(caller.refusal(), TransportError::Closed));
     }
     place.wait_until(|stats| stats.sessions == 0);
+    place.wait_until(|stats| stats.connections == 0);
     let caller = Caller::share(&credentials, &place.address());
     caller.ask(8, &[]);
     assert_eq!(caller.reply().0, 8);
@@ -88,6 +139,35 @@ fn many_links_of_a_process_share_connections_and_end_one_by_one() {
     for other in &others {
         assert!(matches!(other.refusal(), TransportError::Closed));
     }
+}
+
+/// A program that connects in two places of its code pays for one connection; whoever renews its certificate gets another.
+#[test]
+fn clients_with_the_same_files_share_a_connection_until_the_files_change() {
+    let papers = Papers::new(CLUSTER);
+    let place = papers.place(1);
+    let connect = |files: &TlsFiles| {
+        let options = ClientOptions::new([place.address()]);
+        let client = options.certificates(&files.ca, &files.cert, &files.key).connect().unwrap();
+        // The place answers nothing that makes sense; but then it was connected to.
+        let _ = client.status(Target::At(place.address())).wait();
+        client
+    };
+    let files = papers.client(ClientRole::Append);
+    let clients = [connect(&files), connect(&files)];
+    place.wait_until(|stats| stats.sessions == 2);
+    assert_eq!(place.transport.stats().connections, 1);
+
+    let renewed = papers.client(ClientRole::Append);
+    assert_eq!(renewed, files, "other bytes in the same places");
+    let another = connect(&renewed);
+    place.wait_until(|stats| stats.sessions == 3);
+    assert_eq!(place.transport.stats().connections, 2);
+    // Those that stood go on as they were.
+    drop(another);
+    place.wait_until(|stats| stats.connections == 1 && stats.sessions == 2);
+    drop(clients);
+    place.wait_until(|stats| stats.connections == 0);
 }
 
 #[test]

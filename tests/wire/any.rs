@@ -235,7 +235,8 @@ fn probes() -> BoxedStrategy<Message> {
     );
     let follow = (positions(), incarnations(), watermarks())
         .prop_map(|(common, incarnation, last)| Message::Follow { common, incarnation, last });
-    prop_oneof![watermarks().prop_map(|through| Message::Probe { through }), reply, follow].boxed()
+    let probe = (watermarks(), incarnations()).prop_map(|(through, known)| Message::Probe { through, known });
+    prop_oneof![probe, reply, follow].boxed()
 }
 
 fn replication() -> BoxedStrategy<Message> {

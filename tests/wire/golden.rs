@@ -92,7 +92,7 @@ fn messages() -> Vec<Message> {
             incarnation: LIFE,
             is_following: true,
         },
-        Message::Probe { through: Lsn::new(301) },
+        Message::Probe { through: Lsn::new(301), known: LIFE },
         Message::ProbeReply(Box::new(probe_reply())),
         Message::Follow { common: at(2, 289), incarnation: LIFE, last },
         append(records(&[])),

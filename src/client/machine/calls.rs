@@ -10,7 +10,7 @@ use super::places::PlaceIndex;
 use super::{Act, Asked, CallOutcome, LinkId, Machine, Target};
 use crate::client::error::{ClientError, Result};
 use crate::protocol::Role;
-use crate::protocol::request::{Refused, Reply, Request};
+use crate::protocol::request::{READS_MAX, Refused, Reply, Request};
 use crate::types::Lsn;
 
 /// Something to be asked.
@@ -78,6 +78,18 @@ impl Calls {
         self.for_primary > 0
     }
 
+    /// How many reads are asked over each link and not answered.
+    fn reads(&self) -> BTreeMap<LinkId, usize> {
+        let mut reads = BTreeMap::new();
+        if self.waiting.is_empty() {
+            return reads;
+        }
+        for link in self.open.values().filter(|call| is_read(&call.request)).filter_map(|call| call.attempt) {
+            *reads.entry(link).or_default() += 1;
+        }
+        reads
+    }
+
     fn add(&mut self, call: Pending) {
         self.names += 1;
         self.for_primary += usize::from(call.target == Target::Primary);
@@ -111,6 +123,7 @@ impl Machine {
     pub(super) fn call_all(&mut self, now: Instant) {
         let mut left = VecDeque::new();
         let mut again = None;
+        let mut reads = self.calls.reads();
         for name in std::mem::take(&mut self.calls.waiting) {
             let Some(call) = self.calls.open.get(&name) else { continue };
             let (target, request) = (call.target.clone(), Arc::clone(&call.request));
@@ -119,7 +132,14 @@ impl Machine {
                 None => self.route(now, &target),
             };
             match route {
+                // It goes when another one is answered.
+                Route::Over(link) if is_read(&request) && reads.get(&link).copied() >= Some(READS_MAX) => {
+                    left.push_back(name);
+                }
                 Route::Over(link) => {
+                    if is_read(&request) {
+                        *reads.entry(link).or_default() += 1;
+                    }
                     let number = self.send(now, link, request, Bytes::new());
                     self.asked.insert(number, (link, Asked::Call(name)));
                     self.calls.open.get_mut(&name).expect("looked at above").attempt = Some(link);
@@ -282,6 +302,11 @@ impl Machine {
     }
 }
 
+/// Whether a replica takes only so many of its kind at a time.
+const fn is_read(request: &Request) -> bool {
+    matches!(request, Request::Read { .. } | Request::Frames { .. })
+}
+
 /// How a target is reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Route {
@@ -290,4 +315,163 @@ pub(super) enum Route {
     Later(Option<Instant>),
     /// Not at all.
     Nowhere,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::client::machine::Settings;
+    use crate::protocol::request::{DiskHealth, NodeStatus};
+    use crate::types::{ClusterId, DiskId, Epoch, ReplicaId};
+
+    fn status(id: u64, primary: u64) -> Reply {
+        Reply::Status(Box::new(NodeStatus {
+            cluster: ClusterId::new(1),
+            id: ReplicaId::new(id),
+            disk: DiskId::new(1),
+            role: if id == primary { Role::Primary } else { Role::Backup },
+            epoch: Epoch::new(primary),
+            primary: Some(ReplicaId::new(primary)),
+            first: Lsn::FIRST,
+            last: Lsn::ZERO,
+            durable: Lsn::ZERO,
+            committed: Lsn::ZERO,
+            applied: Lsn::ZERO,
+            snapshot: Lsn::ZERO,
+            membership: None,
+            addresses: (1..=3).map(|id| (ReplicaId::new(id), format!("replica-{id}:1"))).collect(),
+            peers: vec![],
+            disk_health: DiskHealth::Good,
+            uptime: Duration::ZERO,
+        }))
+    }
+
+    /// A client of three replicas, and the clock.
+    struct Bench {
+        machine: Machine,
+        now: Instant,
+        /// By which link each replica is reached.
+        links: BTreeMap<u64, LinkId>,
+        /// What was sent: to whom, and under which number.
+        sent: Vec<(u64, u64, Arc<Request>)>,
+        answers: Vec<Result<(Reply, Bytes)>>,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let endpoints: Vec<Arc<str>> = (1..=3).map(|id| format!("replica-{id}:1").into()).collect();
+            let machine = Machine::new(Settings::default(), &endpoints, 7);
+            let (links, sent, answers) = (BTreeMap::new(), vec![], vec![]);
+            Bench { machine, now: Instant::now(), links, sent, answers }
+        }
+
+        /// Does what the machine wants; connections stand at once.
+        fn act(&mut self) {
+            while let Some(act) = self.machine.acts().pop_front() {
+                match act {
+                    Act::Dial { link, address } => {
+                        let id = address["replica-".len()..][..1].parse().expect("a digit");
+                        self.links.insert(id, link);
+                        self.machine.connected(self.now, link, Some(ReplicaId::new(id)));
+                    }
+                    Act::Send { link, number, request, .. } => {
+                        let (id, _) = self.links.iter().find(|(_, of)| **of == link).expect("it stands");
+                        self.sent.push((*id, number, request));
+                    }
+                    Act::Answer { result, .. } => self.answers.push(result),
+                    _ => {}
+                }
+            }
+        }
+
+        /// Each replica says of all it was asked what it is, if that was asked.
+        fn answer_statuses(&mut self, primary: u64) {
+            for (id, number, request) in std::mem::take(&mut self.sent) {
+                if *request == Request::Status {
+                    let link = self.links[&id];
+                    self.machine.reply(self.now, link, number, status(id, primary), Bytes::new());
+                }
+            }
+            self.machine.drive(self.now);
+            self.act();
+        }
+
+        fn call(&mut self, target: Target, request: Request) {
+            let deadline = self.now + Duration::from_secs(30);
+            self.machine.call(self.now, Call { target, request, deadline });
+            self.act();
+        }
+
+        fn pass(&mut self) {
+            self.now = self.machine.next_deadline().expect("something is waited for").max(self.now);
+            self.machine.drive(self.now);
+            self.act();
+        }
+    }
+
+    /// Each replica answers `Status`. Who asks the primary how the cluster is, and is answered by one that has just been
+    /// deposed, would be shown a cluster without a primary.
+    #[test]
+    fn the_status_of_the_primary_is_told_by_the_primary() {
+        let mut bench = Bench::new();
+        bench.call(Target::Primary, Request::Status);
+        bench.answer_statuses(1);
+        while bench.sent.is_empty() {
+            bench.pass();
+        }
+        assert!(bench.answers.is_empty());
+        // 1 was found to lead, and is asked; but 2 leads now.
+        while bench.answers.is_empty() {
+            bench.answer_statuses(2);
+            if bench.sent.is_empty() && bench.answers.is_empty() {
+                bench.pass();
+            }
+        }
+        let Ok((Reply::Status(status), _)) = &bench.answers[0] else { panic!("{:?}", bench.answers) };
+        assert_eq!((status.id, status.role), (ReplicaId::new(2), Role::Primary));
+    }
+
+    #[test]
+    fn the_status_of_any_other_is_told_by_whoever_is_asked() {
+        let mut bench = Bench::new();
+        bench.call(Target::Replica(ReplicaId::new(3)), Request::Status);
+        while bench.answers.is_empty() {
+            bench.answer_statuses(1);
+            if bench.answers.is_empty() {
+                bench.pass();
+            }
+        }
+        let Ok((Reply::Status(status), _)) = &bench.answers[0] else { panic!("{:?}", bench.answers) };
+        assert_eq!((status.id, status.role), (ReplicaId::new(3), Role::Backup));
+    }
+
+    /// A replica refuses more reads of one session than it takes at a time, and a client does not make it.
+    #[test]
+    fn reads_of_a_link_wait_for_each_other_before_the_replica_refuses_them() {
+        let mut bench = Bench::new();
+        bench.call(Target::Replica(ReplicaId::new(2)), Request::Status);
+        while bench.answers.is_empty() {
+            bench.answer_statuses(1);
+            if bench.answers.is_empty() {
+                bench.pass();
+            }
+        }
+        bench.sent.clear();
+        for lsn in 1..=100 {
+            let read = Request::Read { from: Lsn::new(lsn), bytes_max: 1 };
+            bench.call(Target::Replica(ReplicaId::new(2)), read);
+        }
+        assert_eq!(bench.sent.len(), READS_MAX);
+        let (id, number, _) = bench.sent.remove(0);
+        let reply = Reply::Records { records: vec![], next: Lsn::new(2), committed: Lsn::ZERO };
+        bench.machine.reply(bench.now, bench.links[&id], number, reply, Bytes::new());
+        bench.machine.drive(bench.now);
+        bench.act();
+        assert_eq!(bench.sent.len(), READS_MAX, "one more takes the place of the one that was answered");
+        // What is no read does not wait for them.
+        bench.call(Target::Replica(ReplicaId::new(2)), Request::Status);
+        assert!(bench.sent.iter().any(|(_, _, request)| **request == Request::Status));
+    }
 }

@@ -30,7 +30,7 @@ impl Default for Settings {
         Settings {
             deadline: Duration::from_secs(30),
             depth: 8,
-            depth_eager: 2,
+            depth_eager: 1,
             unit_bytes: 128 << 10,
             in_flight_bytes_max: 64 << 20,
             suspect_after: Duration::from_millis(40),

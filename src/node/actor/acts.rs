@@ -1,9 +1,9 @@
 //! What the driver wants done.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::commits::Commits;
-use super::{Node, REOPEN_MAX, REOPEN_MIN, Store};
+use super::{Node, Store};
 use crate::node::apply::ApplyNote;
 use crate::node::disk::DiskNote;
 use crate::node::driver::{Action, Task};
@@ -22,10 +22,11 @@ impl Node {
             match action {
                 Action::Disk(task) if self.store == Store::Open && task.is_read() => self.reads.push(task),
                 Action::Disk(task) if self.store == Store::Open => {
-                    if let Task::Write { group, .. } = &task
-                        && self.driver.role() == Role::Primary
-                    {
-                        self.commits.begun(group.range.last);
+                    if let Task::Write { group, frames, .. } = &task {
+                        self.upkeep.wrote(frames.len() as u64);
+                        if self.driver.role() == Role::Primary {
+                            self.commits.begun(group.range.last);
+                        }
                     }
                     self.tasks.push(task);
                 }
@@ -56,7 +57,7 @@ impl Node {
                     observe::became(self.me, role, epoch, primary);
                 }
                 Action::Pin(pin) => self.upkeep.pin(pin),
-                Action::Reopen { is_whole } => self.reopen(is_whole, false, REOPEN_MIN),
+                Action::Reopen { is_whole } => self.reopen(is_whole, false),
                 Action::Halt(halt) => self.halt(halt),
             }
         }
@@ -82,7 +83,7 @@ impl Node {
             self.upkeep.shown = through;
             self.ways.shown.advance(through);
             // Whoever has nothing to do is not woken: on a small machine that would cost more than a group itself.
-            if self.upkeep.needs_applying() {
+            if self.upkeep.needs_applying() || self.ways.applied.is_awaited() {
                 self.tell_apply(ApplyNote::More);
             }
             if self.ways.audience.is_there() {
@@ -105,23 +106,25 @@ impl Node {
         self.halted = Some(halt);
         observe::halted(self.me, halt);
         if halt == Halt::DiskFailed && self.store == Store::Open {
-            self.close_store(REOPEN_MIN);
+            self.close_store();
         }
     }
 
     /// The store is gone, and is tried again after a while.
-    pub(super) fn close_store(&mut self, pause: Duration) {
+    pub(super) fn close_store(&mut self) {
+        let now = Instant::now();
+        let pause = self.pauses.failed(now);
         self.tasks.clear();
         self.reads.clear();
         self.ways.shown.reopened(None);
-        self.store = Store::Failed { until: Instant::now() + pause, pause: (pause * 2).min(REOPEN_MAX) };
+        self.store = Store::Failed { until: now + pause };
     }
 
     /// The store is opened again, after all that was asked of it.
-    pub(super) fn reopen(&mut self, is_whole: bool, doubts: bool, pause: Duration) {
+    pub(super) fn reopen(&mut self, is_whole: bool, doubts: bool) {
         self.hand_over_tasks();
         self.ways.shown.reopened(None);
-        self.store = Store::Opening { pause };
+        self.store = Store::Opening;
         self.tell_disk(DiskNote::Reopen { is_whole, doubts });
     }
 }
@@ -143,9 +146,10 @@ fn reply_of(asked: Asked, outcome: Outcome) -> Reply {
                 is_duplicate: false,
             });
         }
-        Outcome::Committed { .. } | Outcome::Transferred { .. } | Outcome::Duplicate { .. } => {
-            return Reply::Done;
-        }
+        Outcome::Committed { .. }
+        | Outcome::Transferred { .. }
+        | Outcome::Duplicate { .. }
+        | Outcome::Stands => return Reply::Done,
         Outcome::NotTaken { primary } => Refused::NotPrimary { primary },
         Outcome::Unknown => Refused::Unknown,
         Outcome::Busy => Refused::Busy,
@@ -162,6 +166,16 @@ fn reply_of(asked: Asked, outcome: Outcome) -> Reply {
         ),
         Outcome::NotTransferred => {
             not_possible("no other replica could take over in time; this one still leads")
+        }
+        Outcome::HearsPrimary { primary: Some(primary) } => Refused::NotPossible {
+            reason: format!(
+                "replica {primary} leads, and was heard here a moment ago; ask it to hand over, or ask again if it is gone"
+            ),
+        },
+        // It was just started, or a primary has just gone: whoever asks again is heeded.
+        Outcome::HearsPrimary { primary: None } => Refused::Busy,
+        Outcome::MayNotStand => {
+            not_possible("it is no voter, or not whole, or its disk stands still; look at its status")
         }
     })
 }

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use super::Node;
+use crate::node::desks::{Job, Wanted};
 use crate::node::driver::{Append, Input};
 use crate::node::mail::Asker;
-use crate::node::readers::ReadNote;
+use crate::node::readers::{Key, ReadNote};
 use crate::node::records::Records;
 use crate::node::tokens::{Asked, Pending};
 use crate::protocol::Member;
@@ -60,8 +61,8 @@ impl Node {
                 self.driver.input(now, Input::Transfer { token, to });
             }
             Request::Promote => {
-                self.driver.input(now, Input::Promote);
-                self.answer(network, asker, Reply::Done, &[]);
+                let token = self.issue(asker, Asked::Promote);
+                self.driver.input(now, Input::Promote { token });
             }
             Request::Snapshot => self.ask_snapshot(network, asker),
             Request::Trim { through } => self.ask_trim(network, asker, through),
@@ -75,9 +76,16 @@ impl Node {
             Asker::Client { session, number } => Some((session, number)),
             Asker::Local(_) => None,
         };
+        if let Err(refused) = self.begin(key, &request) {
+            return self.refuse(network, asker, refused);
+        }
         let note = match (request, key) {
-            (Request::Read { from, bytes_max }, _) => ReadNote::Read { asker, from, bytes_max },
-            (Request::Frames { range, bytes_max }, _) => ReadNote::Frames { asker, range, bytes_max },
+            (Request::Read { from, bytes_max }, _) => {
+                ReadNote::Read(Job { asker, wanted: Wanted::Records(from), bytes_max })
+            }
+            (Request::Frames { range, bytes_max }, _) => {
+                ReadNote::Read(Job { asker, wanted: Wanted::Frames(range), bytes_max })
+            }
             (Request::Subscribe { from, credit_bytes }, Some(key)) => {
                 ReadNote::Subscribe { key, from, credit: credit_bytes }
             }
@@ -93,6 +101,21 @@ impl Node {
             }
         };
         self.tell_readers(note);
+    }
+
+    /// Notes what a client has under way, if it may have that.
+    fn begin(&mut self, key: Option<Key>, request: &Request) -> Result<(), Refused> {
+        let Some((session, number)) = key else { return Ok(()) };
+        let Some(session) = self.sessions.get_mut(&session) else { return Ok(()) };
+        match *request {
+            Request::Read { .. } | Request::Frames { .. } => session.begin_read(number),
+            Request::Subscribe { .. } => session.begin_subscription(number),
+            Request::Unsubscribe { subscription } => {
+                session.end_subscription(subscription);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the connections to all other voters are lost.

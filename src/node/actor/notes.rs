@@ -1,8 +1,10 @@
 //! What the other threads have left for the node.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 
-use super::{Node, REOPEN_MIN, Store};
+use super::{Node, Store};
 use crate::error::Error;
 use crate::node::apply::ApplyNote;
 use crate::node::disk::{DISK, DiskNote};
@@ -22,12 +24,13 @@ impl Node {
             Note::Ask { request, payload, promise } => {
                 self.ask(network, (Asker::Local(promise), ClientRole::Admin), request, payload);
             }
+            Note::AwaitApplied { through, promise } => self.tell_apply(ApplyNote::Await(through, promise)),
             Note::Done(done) => done.into_iter().for_each(|done| self.done(network, done)),
             Note::DiskFailed(error) => self.disk_failed(&error),
             Note::Opened(opened) => self.opened(network, opened),
             Note::Snapshot { base, outcome } => self.snapshot_written(network, *base, outcome),
-            Note::Reply { asker, reply, pieces, goes_on } => {
-                self.reply_of_reader(network, asker, reply, (&pieces, goes_on));
+            Note::Reply { asker, reply, pieces, is_awaited } => {
+                self.reply_of_reader(network, asker, reply, (&pieces, is_awaited));
             }
             Note::Died { thread } => self.died(network, thread),
             Note::Doubt(error) => self.doubt(&error),
@@ -40,7 +43,7 @@ impl Node {
         }
         let (installed, trimmed) = match &done {
             Done::Installed { snapshot, .. } => (Some(snapshot.0.lsn), None),
-            Done::Trimmed { through } => (None, Some(*through)),
+            Done::Trimmed { asked, .. } => (None, Some(*asked)),
             _ => (None, None),
         };
         if let Done::Mended { range } = &done {
@@ -53,8 +56,8 @@ impl Node {
             self.commit = self.commit.max(lsn);
             self.tell_apply(ApplyNote::Installed);
         }
-        if let Some(through) = trimmed {
-            self.trimmed(network, through);
+        if let Some(asked) = trimmed {
+            self.trimmed(network, asked);
         }
     }
 
@@ -63,16 +66,17 @@ impl Node {
         network: &mut dyn Network,
         asker: Asker,
         reply: Reply,
-        (pieces, goes_on): (&[Bytes], bool),
+        (pieces, is_awaited): (&[Bytes], bool),
     ) {
-        let key = match &asker {
-            Asker::Client { session, number } if self.sessions.contains_key(session) => {
-                Some((*session, *number))
-            }
-            _ => None,
-        };
+        let mut key = None;
+        if let Asker::Client { session, number } = asker
+            && let Some(known) = self.sessions.get_mut(&session)
+        {
+            known.answered(number, matches!(reply, Reply::Refused(_)));
+            key = Some((session, number)).filter(|_| is_awaited);
+        }
         self.answer(network, asker, reply, pieces);
-        if let Some(key) = key.filter(|_| goes_on) {
+        if let Some(key) = key {
             self.delivered(network, key);
         }
     }
@@ -108,7 +112,7 @@ impl Node {
         }
         observe::doubted(self.me, error);
         self.driver.input(self.now(), Input::DiskFailed);
-        self.reopen(false, true, REOPEN_MIN);
+        self.reopen(false, true);
     }
 
     fn opened(
@@ -116,10 +120,6 @@ impl Node {
         network: &mut dyn Network,
         opened: Result<Option<Box<(State, StoreReader)>>, Error>,
     ) {
-        let pause = match self.store {
-            Store::Opening { pause } | Store::Failed { pause, .. } => pause,
-            Store::Open | Store::Gone => REOPEN_MIN,
-        };
         let recovered = match opened {
             Ok(Some(opened)) => {
                 let (state, reader) = *opened;
@@ -134,12 +134,13 @@ impl Node {
                 observe::reopened(self.me, None);
                 self.driver = driver;
                 self.store = Store::Open;
+                self.pauses.opened(Instant::now());
                 self.halted = None;
                 self.upkeep.pin(None);
                 // A snapshot may have been installed, or taken, without a word of it: the disk failed right after.
                 self.upkeep.newest = self.upkeep.newest.max(base);
                 self.commit = self.commit.max(base);
-                self.ways.shown.reopened(Some(reader));
+                self.upkeep.shown = self.ways.shown.reopened(Some(reader));
                 self.tell_apply(ApplyNote::Reopened);
                 self.tell_readers(ReadNote::More);
                 for pending in self.tokens.redeem_all() {
@@ -149,7 +150,7 @@ impl Node {
             }
             Err(error) => {
                 observe::reopened(self.me, Some(&error));
-                self.close_store(pause);
+                self.close_store();
             }
         }
     }

@@ -50,7 +50,7 @@ impl Node {
         match self.store {
             Store::Failed { .. } | Store::Gone => DiskHealth::Failed,
             _ if stalled => DiskHealth::Stalled,
-            Store::Opening { .. } => DiskHealth::Failed,
+            Store::Opening => DiskHealth::Failed,
             Store::Open if matches!(self.driver.replica().health(), Health::Damaged(_)) => {
                 DiskHealth::Damaged
             }

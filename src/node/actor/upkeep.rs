@@ -27,6 +27,11 @@ pub(crate) struct Upkeep {
     pub(super) shown: Lsn,
     /// What the newest snapshot covers.
     pub(super) newest: Lsn,
+    /// Bytes of frames that were written, and how many of them were when the newest snapshot was begun.
+    written: u64,
+    begun_at: u64,
+    /// The same of the one that is being written: it may fail.
+    tried_at: u64,
     /// What the snapshot covers that is being written.
     writing: Option<Lsn>,
     /// Peers that catch up need all after this.
@@ -48,6 +53,9 @@ impl Upkeep {
             has_machine,
             shown: newest,
             newest,
+            written: 0,
+            begun_at: 0,
+            tried_at: 0,
             writing: None,
             not_before: None,
             pin: None,
@@ -62,6 +70,19 @@ impl Upkeep {
         self.has_machine || self.writing.is_some()
     }
 
+    /// So many bytes more of frames are written.
+    pub(super) fn wrote(&mut self, bytes: u64) {
+        self.written += bytes;
+    }
+
+    /// Whether a snapshot is to be taken, with everything up to `commit` known to be committed.
+    fn is_due(&self, commit: Lsn) -> bool {
+        let Policy { snapshot_every, snapshot_every_bytes, .. } = self.policy;
+        let is_by_records = snapshot_every.is_some_and(|every| commit.get() >= self.newest.get() + every);
+        let is_by_bytes = snapshot_every_bytes.is_some_and(|every| self.written - self.begun_at >= every);
+        is_by_records || (is_by_bytes && commit > self.newest)
+    }
+
     pub(super) fn pin(&mut self, pin: Option<Lsn>) {
         self.pin = pin;
     }
@@ -70,10 +91,8 @@ impl Upkeep {
 impl Node {
     /// What is due by itself.
     pub(super) fn keep_up(&mut self, network: &mut dyn Network) {
-        let Upkeep { policy, newest, writing, .. } = &self.upkeep;
-        let is_due = policy.snapshot_every.is_some_and(|every| self.commit.get() >= newest.get() + every);
         let is_time = self.upkeep.not_before.is_none_or(|at| at <= Instant::now());
-        if is_due && writing.is_none() && is_time {
+        if self.upkeep.is_due(self.commit) && self.upkeep.writing.is_none() && is_time {
             self.begin_snapshot(network);
         }
         self.hand_over_tasks();
@@ -99,6 +118,7 @@ impl Node {
             return self.snapshot_stands(network);
         }
         self.upkeep.writing = Some(lsn);
+        self.upkeep.tried_at = self.upkeep.written;
         self.tell_apply(ApplyNote::Freeze(Arc::new(base)));
     }
 
@@ -113,6 +133,7 @@ impl Node {
                     self.driver.done(self.now(), Done::SnapshotTaken { base: Box::new(base), bytes });
                 }
                 self.upkeep.newest = self.upkeep.newest.max(lsn);
+                self.upkeep.begun_at = self.upkeep.tried_at;
                 self.snapshot_stands(network);
             }
             Err(error) => self.no_snapshot(network, &format!("no snapshot was taken: {error}")),
@@ -187,9 +208,9 @@ impl Node {
         }
     }
 
-    /// Records are gone.
-    pub(super) fn trimmed(&mut self, network: &mut dyn Network, through: Lsn) {
-        let done = self.upkeep.trims.extract_if(.., |(wanted, _)| *wanted <= through);
+    /// Records are gone, up to what was asked for, or to the end of a frame before it.
+    pub(super) fn trimmed(&mut self, network: &mut dyn Network, asked: Lsn) {
+        let done = self.upkeep.trims.extract_if(.., |(wanted, _)| *wanted <= asked);
         for (_, asker) in done.collect::<Vec<_>>() {
             self.answer(network, asker, Reply::Done, &[]);
         }

@@ -32,7 +32,8 @@ pub enum Input {
         /// The caller's own number.
         token: u64,
     },
-    /// A client wants to read what is committed now (S8). Answered by [`Action::ReadReady`] or [`Action::ReadFailed`].
+    /// A client wants to read what is committed now (S8). Answered by [`Action::ReadReady`] or [`Action::ReadFailed`]; by
+    /// [`Action::Resolve`] if too many wait.
     Read {
         /// The caller's own number.
         token: u64,
@@ -51,8 +52,11 @@ pub enum Input {
         /// To whom; `None` for whoever has most.
         to: Option<ReplicaId>,
     },
-    /// An operator wants this replica to stand for election now.
-    Promote,
+    /// An operator wants this replica to stand for election now. Answered by [`Action::Resolve`].
+    Promote {
+        /// The caller's own number.
+        token: u64,
+    },
     /// The transport has lost the connection to a peer.
     PeerLost {
         /// Whose.

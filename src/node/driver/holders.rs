@@ -45,7 +45,10 @@ enum Asked {
 #[derive(Clone, Debug)]
 struct Beyond {
     token: u64,
-    range: LsnRange,
+    /// `None` for a retry of what was taken too long ago for that to be known.
+    range: Option<LsnRange>,
+    /// The last record that has to be copied: its own, or one that is known to come after it.
+    last: Lsn,
     copies: Copies,
     is_duplicate: bool,
 }
@@ -82,11 +85,11 @@ impl Waiting {
         self.taken.iter().copied()
     }
 
-    /// The reign is over, or another one begins. What is committed is answered as that, by those who are known to
-    /// have it.
+    /// The reign is over, or another one begins. Nobody will tell any more whether what is committed came to have the
+    /// copies that were asked for: it is unknown. A retry with the same numbers finds it, and waits for them there.
     pub(super) fn deposed(&mut self, epoch: Epoch, actions: &mut VecDeque<Action>) {
-        for Beyond { token, range, is_duplicate, .. } in std::mem::take(&mut self.beyond) {
-            actions.push_back(self.appended(token, Some(range), (true, is_duplicate)));
+        for Beyond { token, .. } in std::mem::take(&mut self.beyond) {
+            actions.push_back(Action::Resolve { token, outcome: Outcome::Unknown });
         }
         assert!(self.taken.is_empty(), "the core has answered all that it had taken");
         self.copies.clear();
@@ -105,11 +108,12 @@ impl Waiting {
             Outcome::Committed { .. } if place.is_some() => (place, false),
             _ => return Some(Action::Resolve { token, outcome }),
         };
-        if let (Some(Asked::More(copies)), Some(range)) = (asked, range)
-            && !self.has(copies, range.last, replica)
-        {
-            self.beyond.push(Beyond { token, range, copies, is_duplicate });
-            return None;
+        if let Some(Asked::More(copies)) = asked {
+            let last = range.map_or_else(|| replica.commit(), |range| range.last);
+            if !self.has(copies, last, replica) {
+                self.beyond.push(Beyond { token, range, last, copies, is_duplicate });
+                return None;
+            }
         }
         Some(self.appended(token, range, (true, is_duplicate)))
     }
@@ -123,10 +127,10 @@ impl Waiting {
         self.answer_locals(actions);
         let mut waiting = std::mem::take(&mut self.beyond);
         waiting.retain(|beyond| {
-            let Beyond { token, range, copies, is_duplicate } = *beyond;
-            let is_served = self.has(copies, range.last, replica);
+            let Beyond { token, range, last, copies, is_duplicate } = *beyond;
+            let is_served = self.has(copies, last, replica);
             if is_served {
-                actions.push_back(self.appended(token, Some(range), (true, is_duplicate)));
+                actions.push_back(self.appended(token, range, (true, is_duplicate)));
             }
             !is_served
         });

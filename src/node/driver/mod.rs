@@ -147,7 +147,7 @@ impl Driver {
             Input::Read { token } => protocol::Input::Read { token },
             Input::Change { token, change } => protocol::Input::Change { token, change },
             Input::Transfer { token, to } => protocol::Input::Transfer { token, to },
-            Input::Promote => protocol::Input::Promote,
+            Input::Promote { token } => protocol::Input::Promote { token },
             Input::PeerLost { id } => protocol::Input::PeerLost { id },
             Input::DiskFailed => protocol::Input::DiskFailed,
         };
@@ -183,7 +183,7 @@ impl Driver {
             Done::Mended { range } => protocol::Input::Mended { range },
             Done::MendRefused { range } => protocol::Input::MendRefused { range },
             Done::SnapshotTaken { base, bytes } => protocol::Input::SnapshotTaken { base: *base, bytes },
-            Done::Trimmed { through } => protocol::Input::Trimmed { through },
+            Done::Trimmed { through, .. } => protocol::Input::Trimmed { through },
         };
         self.handle(now, input);
     }

@@ -65,6 +65,7 @@ impl Scribe {
             Task::Truncate { after, incarnation } => {
                 self.sync(store, done)?;
                 store.truncate(after)?;
+                store.outlive(incarnation)?;
                 done.push(Done::Durable { incarnation, lsn: store.durable() });
             }
             Task::KeepSnapshots(ids) => store.keep_snapshots(&ids),
@@ -92,7 +93,7 @@ impl Scribe {
             }
             Task::Trim { through } => {
                 store.trim(through)?;
-                done.push(Done::Trimmed { through });
+                done.push(Done::Trimmed { asked: through, through: store.first().prev() });
             }
             Task::ReadLog { .. } | Task::ReadRange { .. } | Task::ReadSnapshot { .. } => {
                 match read(&store.reader(), &task) {

@@ -101,7 +101,7 @@ pub enum Task {
         /// The application's bytes.
         application: Bytes,
     },
-    /// Forget the records up to and with this one, which the newest snapshot covers.
+    /// Forget the records up to and with this one, which the newest snapshot covers; but no part of a frame.
     Trim {
         /// The newest record to forget.
         through: Lsn,
@@ -212,7 +212,9 @@ pub enum Done {
     },
     /// The log was trimmed.
     Trimmed {
-        /// The newest record that is gone.
+        /// Up to and with this record, as in the task.
+        asked: Lsn,
+        /// The newest record that is gone: with it a frame ends.
         through: Lsn,
     },
 }

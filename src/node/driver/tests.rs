@@ -76,11 +76,13 @@ impl Cluster {
     fn elect(&mut self, at: usize) {
         self.now = self.now.plus(Duration::from_secs(1));
         let now = self.now;
-        self.machines[at].driver.input(now, Input::Promote);
+        self.machines[at].driver.input(now, Input::Promote { token: 0 });
         self.settle();
         self.beat(at);
         self.beat(at);
         assert_eq!(self.machines[at].driver.role(), Role::Primary);
+        let stands = Action::Resolve { token: 0, outcome: Outcome::Stands };
+        self.machines[at].told.retain(|told| *told != stands);
     }
 
     fn beat(&mut self, at: usize) {
@@ -329,7 +331,7 @@ fn appends_that_wait_for_more_copies_than_come_are_bounded_and_none_is_answered_
 }
 
 #[test]
-fn a_deposed_primary_says_what_it_knows() {
+fn what_was_promised_more_copies_is_unknown_when_the_reign_ends() {
     let mut cluster = Cluster::new(3, DriverOptions { depth: 1, ..DriverOptions::default() });
     cluster.machines[2].is_cut = true;
     cluster.append([append(1, "on two of three", Copies::All)]);
@@ -344,11 +346,37 @@ fn a_deposed_primary_says_what_it_knows() {
         cluster.beat(0);
     }
     cluster.settle();
+    // Committed, but nobody will say whether the third ever gets it: whoever asked for all has not been given all. What was
+    // told once is not told again; what only gathered was never taken.
+    let unknown = Action::Resolve { token: 1, outcome: Outcome::Unknown };
+    let refused = Action::Resolve { token: 3, outcome: Outcome::NotTaken { primary: None } };
+    assert_eq!(cluster.told(), [unknown, refused]);
+}
+
+#[test]
+fn a_retry_of_long_ago_waits_for_the_copies_that_it_asks_for() {
+    let mut cluster = Cluster::new(3, DriverOptions::default());
+    let producer = cluster.register();
+    let numbered = |token, copies| {
+        let producer = Some((producer, token));
+        Append { token, producer, copies, records: Records::one("record") }
+    };
+    cluster.machines[2].is_cut = true;
+    for token in 1..=20 {
+        cluster.append([numbered(token, Copies::Quorum), append(100 + token, "between", Copies::Quorum)]);
+        cluster.settle();
+    }
+    cluster.told();
+    cluster.append([numbered(1, Copies::All)]);
+    cluster.settle();
+    assert_eq!(cluster.told(), [], "it is on two of three");
+    cluster.machines[2].is_cut = false;
+    while cluster.machines[2].store.last() < cluster.machines[0].store.last() {
+        cluster.beat(0);
+    }
     let told = cluster.told();
-    let Action::Appended { token: 1, placed } = &told[0] else { panic!("{told:?}") };
-    assert!(placed.is_committed && placed.holders.to_vec() == ids(&[1, 2]));
-    // What was told once is not told again; what only gathered was never taken.
-    assert_eq!(told[1..], [Action::Resolve { token: 3, outcome: Outcome::NotTaken { primary: None } }]);
+    let [Action::Appended { token: 1, placed }] = &told[..] else { panic!("{told:?}") };
+    assert!(placed.range.is_none() && placed.is_duplicate, "{placed:?}");
 }
 
 #[test]

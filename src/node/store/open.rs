@@ -33,7 +33,7 @@ use crate::types::{Epoch, LogId, LogIncarnation, Lsn, LsnRange};
 /// Attempts to open a store that has to be repaired: what is lost is found with the first or the second.
 const ATTEMPTS: usize = 4;
 /// Bits of an incarnation that count within one opening of the store.
-const INCARNATION_BITS: u32 = 20;
+pub(super) const INCARNATION_BITS: u32 = 20;
 /// How long each way to write is tried when a store is made.
 const PROBE: Duration = Duration::from_millis(30);
 /// Bytes that are read at a time.

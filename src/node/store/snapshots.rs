@@ -20,7 +20,7 @@ use crate::protocol::{Base, SnapshotId, SnapshotOffer, wire};
 use crate::types::LogId;
 
 /// The name of the base's file.
-pub(super) const BASE: &str = "base";
+pub(super) use crate::segment::BASE;
 /// What the name of a snapshot begins with that is being taken.
 pub(super) const TAKING: &str = "taking-";
 /// Bytes that are read at a time.

@@ -17,9 +17,9 @@ use crate::segment::{FileName, UNFINISHED};
 use crate::types::LogId;
 
 /// The name of what is received.
-pub(super) const STAGE: &str = "stage";
-/// Its name while it is switched to, until the log before it is dropped.
-const INSTALLING: &str = "installing";
+pub(super) use crate::segment::STAGE;
+// Its name while it is switched to, until the log before it is dropped.
+use crate::segment::INSTALLING;
 
 /// A snapshot that is received.
 #[derive(Debug)]

@@ -2,13 +2,14 @@
 
 use super::ReplicaStore;
 use super::mend::Ending;
+use super::open::INCARNATION_BITS;
 use super::part::Part;
 use crate::error::{Error, Result};
 use crate::format::{Digest, FrameKind, Incarnation, SegmentHeader, Walk, rescan_sealed};
 use crate::log::recover::{Begin, begin_first};
 use crate::log::superblock_file::Copies;
 use crate::segment::{Extent, Original, UNFINISHED, recast, seal_extent};
-use crate::types::{Lsn, SegmentId};
+use crate::types::{LogIncarnation, Lsn, SegmentId};
 
 /// What a cut keeps of the segment at `index`.
 enum Kept {
@@ -69,6 +70,18 @@ impl ReplicaStore {
         let tail = begin_first(&*self.files.disk, spare, &begin)?;
         self.go_on_in(&tail)?;
         self.show_change()
+    }
+
+    /// Sees to it that recovery gives a later life of the log than this one.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    pub fn outlive(&mut self, incarnation: LogIncarnation) -> Result<()> {
+        let sequence = incarnation.get() >> INCARNATION_BITS;
+        if self.superblock.current().sequence < sequence {
+            self.superblock.skip_to(sequence)?;
+        }
+        Ok(())
     }
 
     /// Makes ready what a cut keeps of the segment that holds `after`, with nothing changed yet; `None` if no record is

@@ -23,7 +23,10 @@ impl Replica {
     }
 
     /// The primary asks which epochs this log has.
-    pub(super) fn probe(&mut self, from: Member, through: Lsn) -> Taken {
+    pub(super) fn probe(&mut self, from: Member, through: Lsn, known: LogIncarnation) -> Taken {
+        if known > self.ledger.incarnation && !self.is_installing() {
+            self.outlive(known)?;
+        }
         if let Some(range) = self.lost().filter(|_| self.rules(Rule::DamagedAbstains)) {
             self.send(from, Message::RepairAsk { range });
             return Ok(());
@@ -145,6 +148,23 @@ impl Replica {
         self.unsynced_since = (self.ledger.durable < after).then_some(self.now);
         let incarnation = self.ledger.incarnation;
         self.outbox.push(Effect::Truncate { after, incarnation });
+    }
+
+    /// The primary has heard of a later life of this disk's log than the one that is here: the directory is an old copy of
+    /// itself. What is said in a life that others may have spoken of before would count for nothing, or be taken for theirs
+    /// (S6); so one begins that nobody has heard of. No record goes.
+    fn outlive(&mut self, known: LogIncarnation) -> Taken {
+        if known > LogIncarnation::KNOWN_MAX {
+            return Err(Refusal::StaleIncarnation);
+        }
+        let after = self.ledger.last().lsn;
+        self.ledger.outlive(known);
+        self.is_following = false;
+        let incarnation = self.ledger.incarnation;
+        self.outbox.push(Effect::Truncate { after, incarnation });
+        // S1: nothing is said in this life before it is durable. The disk does things in order, and this is saved last.
+        self.outbox.save(self.meta);
+        Ok(())
     }
 
     /// What came cannot be taken here: the primary has to look again.

@@ -17,8 +17,8 @@ impl Replica {
         let (now, last) = (self.now, self.ledger.last().lsn);
         let Some(peer) = self.peer_by_id(id) else { return };
         peer.probe(last, now);
-        let member = peer.member;
-        self.send(member, Message::Probe { through: Lsn::LAST });
+        let (member, question) = (peer.member, peer.question(Lsn::LAST));
+        self.send(member, question);
     }
 
     /// With each heartbeat: asks again where an answer is overdue.
@@ -28,9 +28,12 @@ impl Replica {
         let Some(peer) = reign.peer(member) else { return };
         let is_overdue = now.since(peer.moved) >= patience;
         match peer.step {
-            Step::Probe { through } => self.send(member, Message::Probe { through }),
+            Step::Probe { through } => {
+                let question = peer.question(through);
+                self.send(member, question);
+            }
             // It has asked, and waits for the throttle.
-            Step::Snapshot { chunk: Chunk::Due, .. } => {}
+            Step::Snapshot { chunk: Chunk::Due, .. } | Step::Mend { chunk: Chunk::Due, .. } => {}
             Step::Join { .. } | Step::Snapshot { .. } | Step::Mend { .. } if is_overdue => {
                 self.probe_again(member.id)
             }
@@ -46,6 +49,7 @@ impl Replica {
         let (now, last) = (self.now, self.ledger.last());
         let is_bound = self.rules(Rule::BindAcknowledgements);
         let Office::Primary(reign) = &mut self.office else { return Err(Refusal::WrongRole) };
+        let round = reign.round;
         let peer = reign.peer(from).ok_or(Refusal::WrongRole)?;
         if !matches!(peer.step, Step::Probe { through } if through == reply.through) {
             return Err(Refusal::NotAsked);
@@ -57,7 +61,7 @@ impl Replica {
             return Err(Refusal::ImpossibleLsn);
         }
         peer.heard = Some(now);
-        peer.live(reply.incarnation, is_bound);
+        peer.live(reply.incarnation, round, is_bound);
         match self.ledger.history.common(&reply.history) {
             Common::At(common) => {
                 peer.join(common.lsn, now);
@@ -66,7 +70,8 @@ impl Replica {
             // Its answer does not reach back far enough, and this log does: the older part of its history.
             Common::Below(lsn) if lsn >= self.ledger.history.base().lsn && lsn < reply.through => {
                 peer.go(Step::Probe { through: lsn }, now);
-                self.send(from, Message::Probe { through: lsn });
+                let question = peer.question(lsn);
+                self.send(from, question);
             }
             Common::Below(_) => {
                 let begun = reply.staged.filter(|staged| staged.bytes > 0).map(|staged| staged.snapshot);
@@ -88,6 +93,7 @@ impl Replica {
         let is_bound = self.rules(Rule::BindAcknowledgements);
         let abstains = self.rules(Rule::DamagedAbstains);
         let Office::Primary(reign) = &mut self.office else { return Err(Refusal::WrongRole) };
+        let round = reign.round;
         let peer = reign.peer(from).ok_or(Refusal::WrongRole)?;
         if durable > last && is_bound {
             return Err(Refusal::ImpossibleLsn);
@@ -97,7 +103,7 @@ impl Replica {
             && peer.incarnation.is_none_or(|probed| incarnation >= probed)
             && durable <= last
         {
-            peer.live(incarnation, is_bound);
+            peer.live(incarnation, round, is_bound);
             peer.go(Step::Follow { next: common.next(), is_reading: false }, now);
             if durable < common {
                 // What it has and has not synced fills its window, however often a slow disk is looked at again.
@@ -158,15 +164,21 @@ impl Replica {
     /// Reads what the peer needs next from the log or a snapshot, as far as its window and the throttle allow.
     pub(super) fn feed(&mut self, member: Member) {
         let (now, last) = (self.now, self.ledger.last().lsn);
-        let (window, chunk) = (self.config.limits.window_bytes, u64::from(self.config.limits.chunk_bytes));
+        let limits = &self.config.limits;
         let first = self.ledger.first();
         let Office::Primary(reign) = &mut self.office else { return };
+        // Half of what may be on its way: the next part is sent while this one is written.
+        let window = reign.ease.bytes(limits.window_bytes, now);
+        let chunk = u64::from(limits.chunk_bytes).min(window.div_ceil(2));
         let Some(peer) = reign.peer(member) else { return };
         if let Step::Snapshot { id, bytes, chunk: Chunk::Due } = peer.step {
             return self.feed_snapshot(member, id, bytes);
         }
+        if let Step::Mend { range, chunk: Chunk::Due } = peer.step {
+            return self.feed_mend(member, range);
+        }
         let Step::Follow { next, is_reading: false } = peer.step else { return };
-        if next > last || now < peer.read_at || !peer.has_room(chunk.min(window), window) {
+        if next > last || now < peer.read_at || !peer.has_room(chunk, window) {
             return;
         }
         if next < first {
@@ -197,7 +209,10 @@ impl Replica {
         peer.step = Step::Follow { next: group.range.last.next(), is_reading: false };
         peer.sent(group.range.last, group.bytes, now);
         peer.throttle(group.bytes, rate, now);
-        let member = peer.member;
+        let (member, bytes) = (peer.member, group.bytes);
+        if let Office::Primary(reign) = &mut self.office {
+            reign.ease.fed(bytes);
+        }
         self.send(member, Message::Append { previous, commit, incarnation, group });
         self.feed(member);
         self.pin();

@@ -5,6 +5,7 @@
 
 use super::{Office, Replica, Taken};
 use crate::protocol::config::FailoverPolicy;
+use crate::protocol::effect::Outcome;
 use crate::protocol::history::Position;
 use crate::protocol::membership::Member;
 use crate::protocol::message::Message;
@@ -73,10 +74,20 @@ impl Replica {
 
     /// An operator wants this replica to lead. While it hears a primary it does not: a lease may rest on that, and a
     /// transfer is the way.
-    pub(super) fn promote(&mut self) {
-        if !self.hears_primary() && self.may_stand() {
-            self.stand(Kind::Pre);
-        }
+    pub(super) fn promote(&mut self, token: u64) {
+        let outcome = match self.office {
+            // To begin anew would throw away the votes that it has.
+            Office::Primary(_) | Office::Candidate(_) => Outcome::Stands,
+            Office::Backup if !self.may_stand() => Outcome::MayNotStand,
+            Office::Backup if self.hears_primary() => {
+                Outcome::HearsPrimary { primary: self.leader.map(|leader| leader.id) }
+            }
+            Office::Backup => {
+                self.stand(Kind::Pre);
+                Outcome::Stands
+            }
+        };
+        self.resolve(token, outcome);
     }
 
     /// The primary hands its role over to this replica.

@@ -117,6 +117,13 @@ impl Ledger {
         self.kept.1 = self.kept.1.min(after);
     }
 
+    /// A life of the log begins after one that others know of, and that this log has forgotten.
+    pub(super) fn outlive(&mut self, known: LogIncarnation) {
+        assert!(known > self.incarnation, "lives only grow");
+        self.kept.1 = self.kept.1.min(self.last().lsn);
+        self.incarnation = known.next();
+    }
+
     /// Everything up to here is committed. Whether that makes another membership the committed one.
     pub(super) fn commit_through(&mut self, lsn: Lsn) -> bool {
         assert!(

@@ -1,6 +1,6 @@
 //! How a damaged replica gets back what it has lost, range by range, before it takes part again (S11).
 
-use super::peer::Step;
+use super::peer::{Chunk, Step};
 use super::{Office, Replica, Taken, is_possible};
 use crate::protocol::effect::{Effect, Halt};
 use crate::protocol::group::Group;
@@ -153,7 +153,6 @@ impl Replica {
             return Err(Refusal::ImpossibleLsn);
         }
         let (now, first, last) = (self.now, self.ledger.first(), self.ledger.last());
-        let bytes_max = u64::from(self.config.limits.chunk_bytes);
         let Office::Primary(reign) = &mut self.office else { return Err(Refusal::WrongRole) };
         let peer = reign.peer(from).ok_or(Refusal::WrongRole)?;
         if matches!(peer.step, Step::Snapshot { .. }) {
@@ -168,23 +167,36 @@ impl Replica {
             self.offer_snapshot(from, begun);
         } else {
             let range = LsnRange { first: range.first, last: range.last.min(last.lsn) };
-            peer.go(Step::Mend { range }, now);
-            self.outbox.push(Effect::ReadRange { to: from.id, range, bytes_max });
+            if matches!(peer.step, Step::Mend { range: of, chunk: Chunk::Reading } if of == range) {
+                return Err(Refusal::NotAsked);
+            }
+            peer.go(Step::Mend { range, chunk: Chunk::Due }, now);
+            self.feed_mend(from, range);
             self.pin();
         }
         Ok(())
     }
 
+    /// Reads what the peer has lost, once the throttle allows it.
+    pub(super) fn feed_mend(&mut self, to: Member, range: LsnRange) {
+        let (now, bytes_max) = (self.now, u64::from(self.config.limits.chunk_bytes));
+        let Office::Primary(reign) = &mut self.office else { return };
+        let Some(peer) = reign.peer(to).filter(|peer| peer.read_at <= now) else { return };
+        peer.go(Step::Mend { range, chunk: Chunk::Reading }, now);
+        self.outbox.push(Effect::ReadRange { to: to.id, range, bytes_max });
+    }
+
     pub(super) fn range_read(&mut self, to: ReplicaId, group: Group, digest: u64) {
-        let now = self.now;
+        let (now, rate) = (self.now, self.config.limits.catch_up_bytes_per_s);
         let is_ours = self.ledger.history.epoch_at(group.range.last) == Some(group.epoch);
         let Some(peer) = self.peer_by_id(to) else { return };
-        let Step::Mend { range } = peer.step else { return };
+        let Step::Mend { range, chunk: Chunk::Reading } = peer.step else { return };
         // Its frames may reach past the range: then what stands beside it there is not this log's.
         if group.range.first > range.first || group.range.last < range.first || !is_ours {
             return;
         }
-        peer.moved = now;
+        peer.go(Step::Mend { range, chunk: Chunk::Awaited }, now);
+        peer.throttle(group.bytes, rate, now);
         let member = peer.member;
         self.send(member, Message::RepairGive { group, digest });
     }

@@ -1,13 +1,14 @@
 //! One replica of the log: what it knows, and what each input makes of that.
 //!
 //! `mod.rs` branches; `admission` judges who may say what; `election`, `backup`, `primary`, `catch_up`, `snapshot`,
-//! `mending`, `transfer`, `change` and `reads` each hold one flow; `ledger`, `outbox`, `peer` and `patience` are what they
-//! share.
+//! `mending`, `transfer`, `change` and `reads` each hold one flow; `ledger`, `outbox`, `peer`, `patience` and `ease` are what
+//! they share.
 
 mod admission;
 mod backup;
 mod catch_up;
 mod change;
+mod ease;
 mod election;
 mod ledger;
 mod mending;
@@ -211,7 +212,7 @@ impl Replica {
             Input::Read { token } => self.read(token),
             Input::Change { token, change } => self.change(token, change),
             Input::Transfer { token, to } => self.transfer(token, to),
-            Input::Promote => self.promote(),
+            Input::Promote { token } => self.promote(token),
             Input::PeerLost { id } => self.peer_lost(id),
             Input::DiskFailed => self.halt(Halt::DiskFailed),
         }
@@ -225,6 +226,7 @@ impl Replica {
             | Input::Change { token, .. }
             | Input::Transfer { token, .. } => self.resolve(token, Outcome::NotTaken { primary: None }),
             Input::Read { token } => self.outbox.push(Effect::ReadFailed { token, primary: None }),
+            Input::Promote { token } => self.resolve(token, Outcome::MayNotStand),
             _ => {}
         }
     }
@@ -246,7 +248,7 @@ impl Replica {
                 Err(Refusal::ImpossibleLsn)
             }
             Message::Heartbeat { round, commit, .. } => self.heartbeat(from, round, commit),
-            Message::Probe { through } => self.probe(from, through),
+            Message::Probe { through, known } => self.probe(from, through, known),
             Message::Follow { common, incarnation, last } => self.follow(from, common, incarnation, last),
             Message::Append { previous, commit, incarnation, group } => {
                 self.append(from, incarnation, previous, commit, group)

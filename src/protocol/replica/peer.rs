@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::status::{PeerStatus, Stage};
 use crate::protocol::membership::Member;
-use crate::protocol::message::SnapshotId;
+use crate::protocol::message::{Message, SnapshotId};
 use crate::protocol::time::Time;
 use crate::types::{LogIncarnation, Lsn, LsnRange};
 
@@ -16,6 +16,8 @@ pub(super) struct Peer {
     pub(super) step: Step,
     /// The life of its log that `acked` and the window are about.
     pub(super) incarnation: Option<LogIncarnation>,
+    /// The heartbeat before which it had begun that life: whoever answers a later one with an earlier life has forgotten it.
+    lived: u64,
     /// The newest record whose copy there counts for a commit.
     pub(super) acked: Lsn,
     /// The newest record that it has synced, whether the copy counts or not.
@@ -48,11 +50,11 @@ pub(super) enum Step {
     Follow { next: Lsn, is_reading: bool },
     /// It receives this snapshot; so many bytes are there.
     Snapshot { id: SnapshotId, bytes: u64, chunk: Chunk },
-    /// Lost records are read for it.
-    Mend { range: LsnRange },
+    /// It has lost these records, and gets the first of them back.
+    Mend { range: LsnRange, chunk: Chunk },
 }
 
-/// How far the next chunk of a snapshot is.
+/// How far the next chunk of a snapshot, or of lost records, is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Chunk {
     /// The peer has not asked for it.
@@ -69,6 +71,7 @@ impl Peer {
             member,
             step: Step::Probe { through: Lsn::LAST },
             incarnation: None,
+            lived: 0,
             acked: Lsn::ZERO,
             synced: Lsn::ZERO,
             window: VecDeque::new(),
@@ -170,14 +173,29 @@ impl Peer {
         is_news
     }
 
-    /// Takes note of a life of its log; in another one, nothing that was acknowledged counts (S6).
-    pub(super) fn live(&mut self, incarnation: LogIncarnation, is_bound: bool) {
+    /// Takes note of a life of its log, of which it is heard when the heartbeat of this `round` is the newest; in another
+    /// one, nothing that was acknowledged counts (S6).
+    pub(super) fn live(&mut self, incarnation: LogIncarnation, round: u64, is_bound: bool) {
         let is_other = self.incarnation != Some(incarnation);
+        if is_other {
+            self.lived = round;
+        }
         self.incarnation = Some(incarnation);
         if is_other && is_bound {
             self.acked = Lsn::ZERO;
             self.synced = Lsn::ZERO;
         }
+    }
+
+    /// Whether an answer to the heartbeat of this `round` is of an earlier life than the one that is known, and did not just
+    /// come late: its disk is an old copy of itself.
+    pub(super) fn has_forgotten(&self, incarnation: LogIncarnation, round: u64) -> bool {
+        self.incarnation.is_some_and(|known| incarnation < known) && round > self.lived
+    }
+
+    /// What it is to be asked: which epochs its log has of the records up to `through`.
+    pub(super) fn question(&self, through: Lsn) -> Message {
+        Message::Probe { through, known: self.incarnation.unwrap_or_default() }
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -188,9 +206,14 @@ impl Peer {
     pub(super) fn is_behind(&self, last: Lsn) -> bool {
         match self.step {
             Step::Follow { next, is_reading: false } => next <= last,
-            Step::Snapshot { chunk, .. } => chunk == Chunk::Due,
+            Step::Snapshot { chunk, .. } | Step::Mend { chunk, .. } => chunk == Chunk::Due,
             _ => false,
         }
+    }
+
+    /// Whether it gets what it lacks, from the log or a snapshot.
+    pub(super) fn is_fed(&self, last: Lsn) -> bool {
+        matches!(self.step, Step::Follow { .. } | Step::Snapshot { .. }) && !self.is_streaming(last)
     }
 
     /// Whether it gets each group as it is appended.
@@ -204,7 +227,7 @@ impl Peer {
             Step::Follow { next, .. } if next <= last => Some(next.prev()),
             Step::Join { common } => Some(common),
             Step::Snapshot { id, .. } => Some(id.0.lsn),
-            Step::Mend { range } => Some(range.first.prev()),
+            Step::Mend { range, .. } => Some(range.first.prev()),
             Step::Probe { .. } => self.held,
             Step::Follow { .. } => None,
         }

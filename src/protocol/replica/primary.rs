@@ -1,5 +1,7 @@
 //! The reign of a primary: heartbeats, the count of copies, and its end.
 
+use super::ease::Ease;
+use super::election::Kind;
 use super::peer::{Peer, Step};
 use super::proposals::Pending;
 use super::reads::Reads;
@@ -23,6 +25,8 @@ pub(super) struct Reign {
     /// The others, by id.
     pub(super) peers: Vec<Peer>,
     pub(super) pending: Pending,
+    /// How much may be on its way to those who catch up.
+    pub(super) ease: Ease,
     pub(super) reads: Reads,
     /// Grows with each heartbeat.
     pub(super) round: u64,
@@ -60,9 +64,10 @@ impl Replica {
             start,
             peers: Vec::new(),
             pending: Pending::default(),
+            ease: Ease::new(self.now),
             reads: Reads::default(),
             round: 0,
-            heartbeat_at: self.now,
+            heartbeat_at: self.now.plus(self.config.timing.heartbeat),
             since: self.now,
             prefer_at: self.now.plus(self.config.timing.election_min * 4),
             transfer: None,
@@ -88,6 +93,7 @@ impl Replica {
                 self.abdicate();
                 return;
             }
+            self.keep_pace();
             self.beat();
             self.feed_all();
             self.keep_transferring();
@@ -103,11 +109,25 @@ impl Replica {
         reads.into_iter().chain([reign.heartbeat_at]).min().unwrap_or(reign.heartbeat_at)
     }
 
-    /// A heartbeat to everybody, and another try where nothing moves.
+    /// When the next step of a primary's time is, and what this one says of those who catch up.
+    fn keep_pace(&mut self) {
+        let last = self.ledger.last().lsn;
+        let Office::Primary(reign) = &mut self.office else { return };
+        reign.heartbeat_at = self.now.plus(self.config.timing.heartbeat);
+        let fed = reign.peers.iter().filter(|peer| peer.is_fed(last)).count() as u64;
+        let follows = |member: Member| {
+            let peer = reign.peers.iter().find(|peer| peer.member == member);
+            u64::from(peer.is_none_or(|peer| peer.is_streaming(last)))
+        };
+        let is_needed = self.ledger.membership().is_some_and(|ours| ours.reached(follows) == 0);
+        reign.ease.beat(fed, is_needed, self.config.limits.window_bytes);
+    }
+
+    /// A heartbeat to everybody, and another try where nothing moves. Reads have some of their own, which put off no step of
+    /// time: whoever reads all the time would else keep a hand-over from being looked at.
     pub(super) fn beat(&mut self) {
         let Office::Primary(reign) = &mut self.office else { return };
         reign.round += 1;
-        reign.heartbeat_at = self.now.plus(self.config.timing.heartbeat);
         let round = reign.round;
         reign.reads.began(round, self.now);
         let members: Vec<_> = reign.peers.iter().map(|peer| peer.member).collect();
@@ -134,10 +154,18 @@ impl Replica {
             return Err(Refusal::ImpossibleLsn);
         }
         let Office::Primary(reign) = &mut self.office else { return Err(Refusal::WrongRole) };
-        if round > reign.round {
+        let newest = reign.round;
+        if round > newest {
             return Err(Refusal::NotAsked);
         }
         let peer = reign.peer(from).ok_or(Refusal::WrongRole)?;
+        if peer.has_forgotten(incarnation, round) {
+            // Nothing that it says would ever count (S6): it is told which life is known, and begins one after that.
+            if !matches!(peer.step, Step::Probe { .. }) {
+                self.probe_again(from.id);
+            }
+            return Err(Refusal::StaleIncarnation);
+        }
         if peer.incarnation.is_some_and(|known| incarnation < known) {
             return Err(Refusal::StaleIncarnation);
         }
@@ -147,7 +175,7 @@ impl Replica {
         let is_lost = matches!(peer.step, Step::Follow { .. })
             && (peer.incarnation != Some(incarnation) || !is_following);
         // S6: its copies of an earlier life count no more, and a damaged replica will not be probed for long.
-        peer.live(incarnation, is_bound);
+        peer.live(incarnation, newest, is_bound);
         if is_lost {
             self.probe_again(from.id);
         }
@@ -178,8 +206,12 @@ impl Replica {
 
     /// What follows from a commit, for a primary; and from a change of who takes part, if that was committed.
     fn after_commit(&mut self, is_other: bool) {
-        let commit = self.ledger.commit;
-        let epoch = self.meta.epoch;
+        let (commit, last) = (self.ledger.commit, self.ledger.last().lsn);
+        let (epoch, now, window) = (self.meta.epoch, self.now, self.config.limits.window_bytes);
+        if let Office::Primary(reign) = &mut self.office {
+            let is_feeding = reign.peers.iter().any(|peer| peer.is_fed(last));
+            reign.ease.committed(commit, is_feeding, window, now);
+        }
         while let Office::Primary(reign) = &mut self.office
             && let Some((token, outcome)) = reign.pending.committed(commit, epoch)
         {
@@ -230,6 +262,10 @@ impl Replica {
         self.depose();
         self.patience.forget();
         self.election_at = self.patience.deadline(self.now, &self.config.timing);
+        // Where nobody else stands by himself, the one whom the operator has chosen goes on as soon as it is heard again.
+        if self.config.policy == FailoverPolicy::Manual && self.may_stand() {
+            self.stand(Kind::Pre);
+        }
     }
 
     /// Peers for all who take part, in a membership that counts or may come to count.

@@ -94,6 +94,9 @@ impl Replica {
             let previous = self.ledger.last();
             self.ledger.history.append(group.epoch, group.range);
             self.publish(previous, group);
+            if let Office::Primary(reign) = &mut self.office {
+                reign.ease.appended(range.last, bytes, self.now);
+            }
         }
         spans.clear();
         self.spans = spans;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{Office, Replica};
-use crate::protocol::effect::Effect;
+use crate::protocol::effect::{Effect, Outcome};
 use crate::protocol::membership::Member;
 use crate::protocol::rules::Rule;
 use crate::protocol::time::Time;
@@ -52,7 +52,7 @@ impl Replica {
             return self.outbox.push(Effect::ReadFailed { token, primary });
         };
         if reign.reads.waiting.len() >= waiting_max {
-            return self.outbox.push(Effect::ReadFailed { token, primary });
+            return self.resolve(token, Outcome::Busy);
         }
         // S3: what an older primary has committed is known to be once the start of the epoch is.
         let is_begun = commit >= reign.start || !self.config.rules.hold(Rule::CommitEpochStartFirst);

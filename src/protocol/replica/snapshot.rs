@@ -144,8 +144,10 @@ impl Replica {
 
     /// Reads the chunk that the peer has asked for, once the throttle allows it.
     pub(super) fn feed_snapshot(&mut self, to: Member, id: SnapshotId, offset: u64) {
-        let (now, bytes_max) = (self.now, self.config.limits.chunk_bytes);
+        let (now, limits) = (self.now, &self.config.limits);
         let Office::Primary(reign) = &mut self.office else { return };
+        let eased = reign.ease.bytes(limits.window_bytes, now);
+        let bytes_max = limits.chunk_bytes.min(u32::try_from(eased).unwrap_or(u32::MAX));
         let Some(peer) = reign.peer(to).filter(|peer| peer.read_at <= now) else { return };
         peer.go(Step::Snapshot { id, bytes: offset, chunk: Chunk::Reading }, now);
         self.outbox.push(Effect::ReadSnapshot { to: to.id, snapshot: id, offset, bytes_max });
@@ -162,6 +164,9 @@ impl Replica {
         peer.go(Step::Snapshot { id, bytes, chunk: Chunk::Awaited }, now);
         peer.throttle(u64::from(size), rate, now);
         let member = peer.member;
+        if let Office::Primary(reign) = &mut self.office {
+            reign.ease.fed(u64::from(size));
+        }
         self.send(member, chunk);
     }
 }

@@ -128,6 +128,12 @@ impl Replica {
         }
     }
 
+    /// Everything up to here is known to be committed.
+    #[must_use]
+    pub const fn commit(&self) -> Lsn {
+        self.ledger.commit
+    }
+
     /// Who is known to have synced how much, this replica first; on a primary also the others, as far as their copies
     /// count.
     pub fn copies(&self) -> impl Iterator<Item = (Member, Lsn)> + '_ {

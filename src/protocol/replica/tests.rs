@@ -80,7 +80,7 @@ impl Bench {
     /// Leads in epoch 1.
     fn reign(&mut self) {
         self.now = self.now.plus(Duration::from_secs(1));
-        self.give(Input::Promote);
+        self.give(Input::Promote { token: 0 });
         self.hear(2, 0, Message::PreVoteReply { next: Epoch::new(1), granted: true });
         self.give(Input::MetaSaved { number: 1 });
         self.hear(2, 1, Message::VoteReply { granted: true });
@@ -187,13 +187,30 @@ fn a_sync_that_ends_after_a_truncation_counts_for_what_has_stayed() {
 }
 
 #[test]
-fn a_stage_that_is_not_what_it_was_taken_for_is_begun_again() {
+fn a_primary_with_too_many_reads_is_busy_and_names_nobody_else() {
     let mut bench = Bench::new();
+    bench.reign();
+    bench.replica.config.limits.waiting_max = 2;
+    for token in 1..=2 {
+        let effects = bench.give(Input::Read { token });
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::Resolve { .. })), "{effects:?}");
+    }
+    let busy = Effect::Resolve { token: 3, outcome: Outcome::Busy };
+    assert_eq!(bench.give(Input::Read { token: 3 }), [busy]);
+}
+
+/// A snapshot of so many bytes.
+fn snapshot_of(bytes: u64) -> (SnapshotId, Message) {
     let voters = (1..=3).map(|number| Voter { member: member(number), priority: 0 }).collect();
     let membership = Some(Membership::first(voters, Quorums::Majority).into());
     let base = std::sync::Arc::new(Base { position: at(1, 9), membership, ..Base::default() });
-    let snapshot = SnapshotId(at(1, 9));
-    let offer = Message::SnapshotOffer(Box::new(SnapshotOffer { base, bytes: 100 }));
+    (SnapshotId(at(1, 9)), Message::SnapshotOffer(Box::new(SnapshotOffer { base, bytes })))
+}
+
+#[test]
+fn a_stage_that_is_not_what_it_was_taken_for_is_begun_again() {
+    let mut bench = Bench::new();
+    let (snapshot, offer) = snapshot_of(100);
     let begins = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::StageSnapshot(_)));
     assert!(begins(&bench.hear(2, 1, offer.clone())));
     bench.give(Input::MetaSaved { number: 1 });
@@ -209,6 +226,27 @@ fn a_stage_that_is_not_what_it_was_taken_for_is_begun_again() {
         assert!(attempts < 10);
     }
     assert!(attempts > 2, "noise alone does not begin it again");
+}
+
+/// A large snapshot over a bad network: chunks that do not check now and then are no reason to begin it again.
+#[test]
+fn chunks_that_are_refused_between_good_ones_cost_nothing_of_what_is_staged() {
+    let mut bench = Bench::new();
+    let (snapshot, offer) = snapshot_of(5000);
+    bench.hear(2, 1, offer.clone());
+    bench.give(Input::MetaSaved { number: 1 });
+    for number in 0..20 {
+        let chunk = Message::SnapshotChunk { snapshot, offset: 50 * number, bytes: 50, digest: 1 };
+        for _ in 0..2 {
+            bench.hear(2, 1, chunk.clone());
+            bench.give(Input::ChunkRefused { snapshot });
+        }
+        let effects = bench.hear(2, 1, offer.clone());
+        let begins = |effect: &Effect| matches!(effect, Effect::StageSnapshot(_));
+        assert!(!effects.iter().any(begins), "after {number} good ones: {effects:?}");
+        bench.hear(2, 1, chunk);
+        bench.give(Input::ChunkStaged { snapshot, bytes: 50 * (number + 1) });
+    }
 }
 
 /// Something small enough to hit what matters.
@@ -284,7 +322,7 @@ fn any_message(random: &mut Random, status: &Status) -> Message {
             incarnation,
             is_following: yes,
         },
-        6 => Message::Probe { through: if yes { Lsn::LAST } else { lsn(random) } },
+        6 => Message::Probe { through: if yes { Lsn::LAST } else { lsn(random) }, known: incarnation },
         7 => {
             let through = if yes { Lsn::LAST } else { lsn(random) };
             let history = any_history(random);
@@ -321,7 +359,7 @@ fn any_input(random: &mut Random, asked: &mut Vec<Input>, token: u64) -> Input {
         2 => Input::Register { token },
         3 => Input::Read { token },
         4 => Input::Transfer { token, to: Some(peer) },
-        5 if any(random, 2) == 0 => Input::Promote,
+        5 if any(random, 2) == 0 => Input::Promote { token },
         5 => Input::PeerLost { id: peer },
         6 => Input::Change { token, change: Change::Remove(peer) },
         _ if asked.is_empty() => Input::Tick,

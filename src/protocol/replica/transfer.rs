@@ -15,7 +15,7 @@ pub(super) struct Transfer {
     pub(super) token: Option<u64>,
     to: Member,
     until: Time,
-    /// Whether the target was told.
+    /// Whether the target was told since the last heartbeat.
     is_told: bool,
 }
 
@@ -78,7 +78,12 @@ impl Replica {
             }
             return;
         }
-        if reign.transfer.is_none() && self.is_outrun() {
+        // What told it may be lost, or have come when it could not stand: in its own epoch nothing of it is known here.
+        if let Some(transfer) = &mut reign.transfer {
+            transfer.is_told = false;
+            return self.hand_over();
+        }
+        if self.is_outrun() {
             match self.best_successor() {
                 Some(member) => self.begin_transfer(None, member),
                 None => self.abdicate(),

@@ -16,6 +16,11 @@ use super::membership::Membership;
 use super::replica::{Role, Stage};
 use crate::types::{ClusterId, DiskId, Epoch, Lsn, LsnRange, ProducerId, ReplicaId};
 
+/// [`Request::Read`]s and [`Request::Frames`] of one session that are not answered, at most: the next is [`Refused::Busy`].
+pub const READS_MAX: usize = 64;
+/// Subscriptions of one session, at most: the next is [`Refused::NotPossible`].
+pub const SUBSCRIPTIONS_MAX: usize = 64;
+
 /// Which synced copies an append waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
@@ -25,8 +30,9 @@ pub enum Copies {
     /// A write quorum: the record is committed, and no failover loses it.
     #[default]
     Quorum,
-    /// Every voter of the membership. A primary whose reign ends while it waits for them answers what is committed as
-    /// that, with the [holders](Appended::holders) that it knows of: they may be fewer.
+    /// Every voter of the membership. If the primary's reign ends while it waits for them, the answer is
+    /// [`Refused::Unknown`]: the record may be committed, and not on all of them. A retry with the same number waits for
+    /// them at the next primary.
     All,
     /// So many replicas, and a write quorum at least. The same holds of a reign that ends.
     AtLeast(u8),
@@ -88,7 +94,7 @@ pub enum Request {
         /// To whom; `None` for whoever has most.
         to: Option<ReplicaId>,
     },
-    /// Stand for election now.
+    /// Stand for election now. What is done is that it stands, or leads already: its status tells whether it is elected.
     Promote,
     /// Take a snapshot now.
     Snapshot,
@@ -141,7 +147,7 @@ pub enum Reply {
     Status(Box<NodeStatus>),
     /// To `Register`.
     Registered(ProducerId),
-    /// To `Append`: as durable as was asked; but see [`Copies::All`].
+    /// To `Append`: as durable as was asked.
     Appended(Appended),
     /// To `Linearize`: everything up to here.
     Linearized(Lsn),

@@ -48,7 +48,7 @@ messages! {
         4 VoteReply { granted }
         5 Heartbeat { round, commit, last, durable }
         6 HeartbeatReply { round, last, durable, incarnation, is_following }
-        7 Probe { through }
+        7 Probe { through, known }
         9 Follow { common, incarnation, last }
         10 Append { previous, commit, incarnation, group }
         11 Ack { incarnation, durable, is_whole }

@@ -226,6 +226,8 @@ impl Node {
         let newest = self.metas.drain(..).next_back();
         if let Some((number, meta)) = newest {
             self.disk.meta = meta;
+            // A life that was begun before is as durable.
+            self.disk.recoveries = self.disk.recoveries.max(self.incarnation.get() >> 20);
             self.give(Input::MetaSaved { number });
         }
     }

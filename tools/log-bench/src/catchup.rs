@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use annals::ReplicaId;
 use annals::protocol::{Change, Member, Stage};
+use annals::transport::yardstick;
 use serde::Serialize;
 
 use crate::cluster::Cluster;
@@ -17,6 +19,7 @@ use crate::progress::{self, Phase};
 use crate::report::Report;
 use crate::report::json::rounded;
 use crate::report::table::Table;
+use crate::spread::Spread;
 use crate::units;
 use crate::workload::Records;
 
@@ -24,6 +27,21 @@ use crate::workload::Records;
 const CALM: Duration = Duration::from_secs(2);
 /// Bytes of the records that the laggard lacks.
 const RECORD_BYTES: usize = 4096;
+/// For so long, and so often, a raw stream is measured; the median counts.
+const RAW: Duration = Duration::from_secs(1);
+const RAW_RUNS: u32 = 3;
+
+/// What a laggard is, and what goes on meanwhile.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    from: &'static str,
+    /// Its place among the replicas.
+    laggard: usize,
+    /// What it lacks.
+    bytes: u64,
+    /// Whether clients append meanwhile.
+    is_loaded: bool,
+}
 
 /// A replica that has caught up.
 #[derive(Clone, Debug, Serialize)]
@@ -32,30 +50,38 @@ struct Caught {
     bytes: u64,
     secs: f64,
     mb_per_s: f64,
-    /// 99th percentile of the clients' latency before, during and after, in microseconds.
+    /// Compared with a raw stream.
+    of_raw: f64,
+    /// 99th percentile of the clients' latency, where there were any.
+    p99: Option<Latencies>,
+}
+
+/// Latencies around a catch-up, in microseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Latencies {
     before_us: f64,
     during_us: f64,
     after_us: f64,
 }
 
-/// Measures a laggard that the log serves, then a blank one that needs all of it.
+/// Measures a laggard that the log serves, without clients and with them, then a blank one that needs all of it.
 pub(crate) fn run(args: &CatchupArgs, place: &Place) -> Result<Report> {
+    let raw = raw_mb_per_s(place)?;
     let mut cluster = Cluster::start(&args.load.cluster, place)?;
     let client = cluster.connect()?;
-    let leader = cluster.wait_until_in_sync(&client)?;
-    let laggard = (0..cluster.len()).find(|index| *index != cluster.index_of(leader.id));
-    let laggard = laggard.ok_or(Error::Child {
-        doing: "looking for a backup",
-        left: "a cluster of one has none; ask for more --replicas".to_string(),
-    })?;
-    cluster.kill(laggard);
-    fill(&cluster, args.log_bytes)?;
     let mut caught = Vec::new();
-    caught.push(measure(args, &mut cluster, ("the log, after a restart", laggard), |cluster| {
-        cluster.restart(laggard)
-    })?);
-    let newcomer = cluster.len();
-    caught.push(measure(args, &mut cluster, ("a blank disk, as a new replica", newcomer), |cluster| {
+    let mut total = 0;
+    for (from, is_loaded) in [("the log, nobody appends", false), ("the log, clients append", true)] {
+        let laggard = backup(&cluster, cluster.wait_until_in_sync(&client)?.id)?;
+        cluster.kill(laggard);
+        fill(&cluster, args.log_bytes)?;
+        total += args.log_bytes;
+        let case = Case { from, laggard, bytes: args.log_bytes, is_loaded };
+        caught.push(measure(args, &mut cluster, case, raw, |cluster| cluster.restart(laggard))?);
+    }
+    let case =
+        Case { from: "a blank disk, clients append", laggard: cluster.len(), bytes: total, is_loaded: true };
+    caught.push(measure(args, &mut cluster, case, raw, |cluster| {
         let (id, disk) = cluster.add(place)?;
         let client = cluster.connect()?;
         client
@@ -64,7 +90,32 @@ pub(crate) fn run(args: &CatchupArgs, place: &Place) -> Result<Report> {
             .map_err(Error::cluster("add a replica to"))
     })?);
     cluster.end();
-    Ok(report(args, &caught, place))
+    Ok(report(args, raw, &caught, place))
+}
+
+/// What one stream of QUIC moves on this machine, with the settings of the replicas and nothing around it.
+fn raw_mb_per_s(place: &Place) -> Result<Spread> {
+    let phase = Phase::steps("measuring a raw stream", RAW_RUNS.into());
+    let dir = place.data("yardstick");
+    std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+    let mut rates = Vec::new();
+    for run in 1..=RAW_RUNS {
+        progress::check_stopped()?;
+        let (bytes, taken) =
+            yardstick::raw_stream(RAW, &dir).map_err(Error::cluster("measure a raw stream beside"))?;
+        rates.push(bytes as f64 / 1e6 / taken.as_secs_f64());
+        phase.reach(run.into());
+    }
+    Ok(Spread::of(rates))
+}
+
+/// The place of a replica that does not lead.
+fn backup(cluster: &Cluster, primary: ReplicaId) -> Result<usize> {
+    let backup = (0..cluster.len()).find(|index| *index != cluster.index_of(primary));
+    backup.ok_or(Error::Child {
+        doing: "looking for a backup",
+        left: "a cluster of one has none; ask for more --replicas".to_string(),
+    })
 }
 
 /// Appends so many bytes as fast as the cluster takes them.
@@ -88,61 +139,80 @@ fn fill(cluster: &Cluster, bytes: u64) -> Result<()> {
     window.into_iter().try_for_each(|ticket| clients.wait(ticket).map(drop))
 }
 
-/// Starts the laggard under load, and measures until it gets each group as it is appended.
+/// Starts the laggard, under load if there is to be any, and measures until it gets each group as it is appended.
 fn measure(
     args: &CatchupArgs,
     cluster: &mut Cluster,
-    (from, laggard): (&'static str, usize),
+    case: Case,
+    raw: Spread,
     start: impl FnOnce(&mut Cluster) -> Result<()>,
 ) -> Result<Caught> {
     let client = cluster.connect()?;
-    let load = Load::start(cluster, args.load.clients, args.load.size as usize, args.load.rate)?;
-    load.wait_for_commit_after(load.now(), CALM)?;
+    let clients = if case.is_loaded { args.load.clients } else { 0 };
+    let load = Load::start(cluster, clients, args.load.size as usize, args.load.rate)?;
+    if case.is_loaded {
+        load.wait_for_commit_after(load.now(), CALM)?;
+    }
     let begun = load.now();
     let clock = Instant::now();
     start(cluster)?;
-    let id = annals::ReplicaId::new(laggard as u64 + 1);
+    let id = ReplicaId::new(case.laggard as u64 + 1);
     cluster.wait(&client, "a laggard that catches up", |status| {
         let peer = status.peers.iter().find(|peer| peer.id == id);
         peer.is_some_and(|peer| peer.stage == Stage::Streaming)
     })?;
     let secs = clock.elapsed().as_secs_f64();
     let ended = load.now();
-    load.wait_for_commit_after(ended, CALM)?;
-    let p99 = |from, to| load.latency(from, to).percentile_us(99.0);
-    let (before_us, during_us) = (p99(Duration::ZERO, begun), p99(begun, ended));
-    let after_us = p99(ended, load.now());
-    let loaded = load.end_without_reading();
-    if loaded > 0 {
-        return Err(Error::Child { doing: "serving clients", left: format!("{loaded} appends failed") });
+    let mut p99 = None;
+    if case.is_loaded {
+        load.wait_for_commit_after(ended, CALM)?;
+        let of = |from, to| load.latency(from, to).percentile_us(99.0);
+        let (before_us, during_us) = (of(Duration::ZERO, begun), of(begun, ended));
+        p99 = Some(Latencies { before_us, during_us, after_us: of(ended, load.now()) });
     }
-    let mb_per_s = rounded(args.log_bytes as f64 / 1e6 / secs);
-    Ok(Caught { from, bytes: args.log_bytes, secs: rounded(secs), mb_per_s, before_us, during_us, after_us })
+    let failed = load.end_without_reading();
+    if failed > 0 {
+        return Err(Error::Child { doing: "serving clients", left: format!("{failed} appends failed") });
+    }
+    let Case { from, bytes, .. } = case;
+    let mb_per_s = bytes as f64 / 1e6 / secs;
+    let of_raw = rounded(mb_per_s / raw.median);
+    Ok(Caught { from, bytes, secs: rounded(secs), mb_per_s: rounded(mb_per_s), of_raw, p99 })
 }
 
-fn report(args: &CatchupArgs, caught: &[Caught], place: &Place) -> Report {
+fn report(args: &CatchupArgs, raw: Spread, caught: &[Caught], place: &Place) -> Report {
     let title = format!("Catch-up: {} of records", units::bytes(args.log_bytes));
     let mut report = Report::new(title, &Machine::under(place.dir()));
-    let columns = ["from", "seconds", "MB/s", "clients' p99 before", "during", "after"];
+    let range = format!("{} to {}", units::mb_per_s(raw.min), units::mb_per_s(raw.max));
+    report.facts.push(("raw stream", format!("{} MB/s ({range})", units::mb_per_s(raw.median))));
+    let columns = ["from", "seconds", "MB/s", "of raw", "clients' p99 before", "during", "after"];
     let mut table = Table::new("A replica that lacks records", &columns);
     for one in caught {
+        let p99 = |of: fn(&Latencies) -> f64| {
+            one.p99.as_ref().map_or("-".to_string(), |p99| units::time_us(of(p99)))
+        };
         table.row([
             one.from.to_string(),
             format!("{:.2}", one.secs),
             units::mb_per_s(one.mb_per_s),
-            units::time_us(one.before_us),
-            units::time_us(one.during_us),
-            units::time_us(one.after_us),
+            format!("{:.2}", one.of_raw),
+            p99(|p99| p99.before_us),
+            p99(|p99| p99.during_us),
+            p99(|p99| p99.after_us),
         ]);
     }
     report.tables.push(table);
     report.notes.push(
         "Seconds count from the start of the replica's process until the primary sends it each group as it is \
-         appended; records appended meanwhile are not counted in MB/s."
+         appended; records appended meanwhile are not counted in MB/s. The raw stream is one of QUIC with the same \
+         settings, without a disk."
             .to_string(),
     );
     report.set("workload", "catchup");
+    report.set("raw_stream_mb_per_s", rounded(raw.median));
+    report.set("raw_stream_mb_per_s_spread", raw);
     report.set("catchup_mb_per_s", caught.first().map(|one| one.mb_per_s));
+    report.set("catchup_of_raw", caught.first().map(|one| one.of_raw));
     report.set("catchups", caught);
     report
 }

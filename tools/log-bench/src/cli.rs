@@ -6,7 +6,9 @@ use annals::WriteMethod;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::cluster::args::{CatchupArgs, FailoverArgs, PauseArgs, ReplicateArgs, TransferArgs};
+use crate::cluster::args::{
+    CatchupArgs, FailoverArgs, IdleArgs, OrdealArgs, PauseArgs, ReplicateArgs, StallArgs, TransferArgs,
+};
 use crate::units::{parse_bytes, parse_bytes_above_zero, parse_rate, parse_record_bytes, parse_secs};
 
 /// Measures a disk, and how close durable appends to an annals log come to its limit.
@@ -41,16 +43,16 @@ impl Cli {
 pub(crate) struct Common {
     /// Where to work: an empty, a new, or log-bench's own directory [default: a new one under the current
     /// directory].
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = "For every command", value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// Leave the data; otherwise they are removed at the end.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "For every command")]
     pub(crate) keep: bool,
     /// Print exactly one JSON object on standard output, and everything else on standard error.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "For every command")]
     pub(crate) json: bool,
     /// Write a self-contained page with plots to FILE.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = "For every command", value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
 }
 
@@ -77,8 +79,15 @@ pub(crate) enum Command {
     Transfer(TransferArgs),
     /// Stops the primary of a cluster with SIGSTOP for a while: whoever wakes up deposed acknowledges nothing.
     Pause(PauseArgs),
+    /// Lets the disk under the primary of a cluster stand still under load: how soon another one leads.
+    Stall(StallArgs),
+    /// Does everything to a cluster that may happen to one, at random by a seed, and compares all logs with an account
+    /// kept outside after each round.
+    Ordeal(OrdealArgs),
     /// How fast a lagging or a blank replica gets what it lacks, and what clients notice of that.
     Catchup(CatchupArgs),
+    /// What each replica of a cluster uses of the processors while nobody asks anything of it.
+    Idle(IdleArgs),
     /// The same workloads on annals, raft-engine and okaywal, runs interleaved.
     #[cfg(feature = "peers")]
     Compare(CompareArgs),
@@ -333,7 +342,10 @@ mod tests {
             "failover",
             "transfer",
             "pause",
+            "stall",
+            "ordeal",
             "catchup",
+            "idle",
         ] {
             let cli =
                 Cli::try_parse_from(["log-bench", command, "--dir", "d", "--keep", "--json", "--html", "h"]);

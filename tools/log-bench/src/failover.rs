@@ -1,17 +1,21 @@
-//! `failover`, `transfer` and `pause`: what clients notice when the primary dies, hands over, or stands still.
+//! `failover`, `transfer`, `pause` and `stall`: what clients notice when the primary dies, hands over, or stands still,
+//! with its disk only or as a whole.
 
 use std::time::Duration;
 
 use annals::client::Client;
+use annals::protocol::Role;
 
 use crate::cluster::Cluster;
-use crate::cluster::args::{FailoverArgs, LoadArgs, PauseArgs, TransferArgs};
+use crate::cluster::args::{FailoverArgs, LoadArgs, PauseArgs, StallArgs, TransferArgs};
 use crate::cluster::load::Load;
-use crate::cluster::outcome::Outcome;
+use crate::cluster::outcome::{Gaps, Outcome};
+use crate::cluster::silence::Silence;
 use crate::error::{Error, Result};
 use crate::place::Place;
 use crate::progress::{self, Phase};
 use crate::report::Report;
+use crate::report::table::Table;
 use crate::units;
 
 /// Undisturbed, between one blow and the next.
@@ -72,6 +76,38 @@ pub(crate) fn pause(args: &PauseArgs, place: &Place) -> Result<Report> {
         "A reign that is over acknowledges nothing: each append that was acknowledged is in the log."
             .to_string(),
     );
+    Ok(report)
+}
+
+/// Lets the disks of primaries stand still until others lead, and then go on.
+pub(crate) fn stall(args: &StallArgs, place: &Place) -> Result<Report> {
+    let mut load = args.load.clone();
+    load.cluster.is_gated = true;
+    let mut takeovers = Vec::new();
+    let outcome = ordeal(&load, args.times, place, |cluster, client, load| {
+        let old = cluster.wait_until_in_sync(client)?.id;
+        let primary = cluster.index_of(old);
+        let from = load.now();
+        cluster.stall(primary, true)?;
+        let other = cluster
+            .wait(client, "another primary", |status| status.role == Role::Primary && status.id != old);
+        let to = load.now();
+        cluster.stall(primary, false)?;
+        other?;
+        takeovers.push(Silence { from, to });
+        load.wait_for_commit_after(load.now(), CALM)?;
+        Ok((from, to))
+    })?;
+    let what = format!(
+        "Stall: the disk under the primary stands still, {}",
+        units::plural(args.times.into(), "time")
+    );
+    let mut report = outcome.report(("stall", what), &load, place);
+    let takeover = Gaps::of(&takeovers);
+    let mut table = Table::new("Until another primary says that it leads", &["p50", "p99", "max"]);
+    table.row([takeover.p50, takeover.p99, takeover.max].map(|ms| units::time_us(ms * 1e3)));
+    report.tables.insert(0, table);
+    report.set("takeover_ms", takeover);
     Ok(report)
 }
 

@@ -14,8 +14,10 @@ mod drive;
 mod engine;
 mod error;
 mod failover;
+mod idle;
 mod latency;
 mod machine;
+mod ordeal;
 mod place;
 mod progress;
 mod raw;
@@ -85,6 +87,12 @@ fn measure(cli: &Cli) -> Result<()> {
     if let Some(Command::Torture(TortureArgs { recheck: Some(dir), .. })) = &cli.command {
         return torture::recheck(dir);
     }
+    if let Some(Command::Ordeal(args)) = &cli.command
+        && args.namespaces
+        && !ordeal::network::is_inside()
+    {
+        return ordeal::network::enter();
+    }
     let mut place = Place::take(cli.common.dir.as_deref(), cli.common.keep)?;
     if machine::is_in_memory(place.dir()) {
         let dir = place.dir().display();
@@ -115,7 +123,10 @@ fn run(cli: &Cli, place: &Place) -> Result<Report> {
         Some(Command::Failover(args)) => failover::run(args, place),
         Some(Command::Transfer(args)) => failover::transfer(args, place),
         Some(Command::Pause(args)) => failover::pause(args, place),
+        Some(Command::Stall(args)) => failover::stall(args, place),
+        Some(Command::Ordeal(args)) => ordeal::run(args, place),
         Some(Command::Catchup(args)) => catchup::run(args, place),
+        Some(Command::Idle(args)) => idle::run(args, place),
         #[cfg(feature = "peers")]
         Some(Command::Compare(args)) => compare::run(args, place),
         Some(

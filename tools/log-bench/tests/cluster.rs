@@ -66,8 +66,29 @@ fn a_primary_that_was_stopped_acknowledges_nothing_that_is_not_in_the_log() {
 fn laggards_and_newcomers_catch_up() {
     let object = Scratch::new().json("catchup --log-bytes 2m --clients 1 --rate 200 --segment-bytes 1m");
     let caught = object["catchups"].as_array().unwrap();
-    assert_eq!(caught.len(), 2, "{object}");
-    assert!(caught.iter().all(|one| one["mb_per_s"].as_f64().is_some_and(|figure| figure > 0.0)), "{object}");
+    assert_eq!(caught.len(), 3, "{object}");
+    let is_above_zero = |figure: &Value| figure.as_f64().is_some_and(|figure| figure > 0.0);
+    assert!(caught.iter().all(|one| is_above_zero(&one["mb_per_s"])), "{object}");
+    assert!(caught[0]["p99"].is_null() && is_above_zero(&caught[1]["p99"]["during_us"]), "{object}");
+    assert!(
+        is_above_zero(&object["raw_stream_mb_per_s"]) && is_above_zero(&object["catchup_of_raw"]),
+        "{object}"
+    );
+}
+
+#[test]
+fn a_primary_whose_disk_stands_still_is_replaced_and_loses_nothing() {
+    let object = Scratch::new().json("stall --times 1 --clients 3 --size 100");
+    keeps_its_promises(&object);
+    assert!(object["takeover_ms"]["max"].as_f64().is_some_and(|ms| ms > 0.0), "{object}");
+}
+
+#[test]
+fn a_cluster_that_is_left_alone_has_its_use_of_the_processors_told() {
+    let object = Scratch::new().json("idle --secs 0.5");
+    let percent = object["cpu_percent"].as_array().unwrap();
+    assert_eq!(percent.len(), 3, "{object}");
+    assert!(percent.iter().all(|percent| percent.as_f64().is_some_and(|percent| percent > 0.0)), "{object}");
 }
 
 #[test]

@@ -26,7 +26,6 @@ mod session;
 mod settings;
 mod size;
 mod status;
-mod table;
 
 use std::process::ExitCode;
 

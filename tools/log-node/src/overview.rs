@@ -1,10 +1,10 @@
 //! The whole cluster as its replicas describe it: what `status` shows.
 
+use annals_terminal::Table;
 use serde::Serialize;
 
 use crate::report::ReplicaReport;
 use crate::size::Span;
-use crate::table::Table;
 
 /// What all replicas have said, or why not.
 #[derive(Clone, PartialEq, Debug, Serialize)]

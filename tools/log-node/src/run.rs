@@ -33,8 +33,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<Status> {
     let metrics = http::collect_metrics()?;
     let files = tls_files(&settings)?;
     let replica = replica::options(&settings)?.start()?;
+    let others = Arc::new(Mutex::new(Sessions::new(Credentials::load(&files)?)));
     let port = match settings.http {
-        Some(address) => Some(HttpPort::open(address, Node::new(&replica, &files)?, metrics)?),
+        Some(address) => {
+            let node = Node { replica: replica.clone(), others: Arc::clone(&others) };
+            Some(HttpPort::open(address, node, metrics)?)
+        }
         None => None,
     };
     let id = required(settings.id, "id")?;
@@ -43,15 +47,21 @@ pub(crate) fn run(args: &RunArgs) -> Result<Status> {
     if let Some(port) = &port {
         tracing::info!("status page at http://{}/", port.address());
     }
+    let reload = || {
+        replica.reload_certificates()?;
+        // The status page asks the others with the same certificate.
+        *others.lock().unwrap_or_else(PoisonError::into_inner) = Sessions::new(Credentials::load(&files)?);
+        Ok(())
+    };
     let (end, input_ended) = oneshot::channel();
     if args.lifeline.until_stdin_ends {
         lifeline::on_end_of_input(move || {
             // Refused if the end has come already.
             let _ = end.send(());
         })?;
-        wait_for_end(&replica, Some(input_ended))
+        wait_for_end(reload, Some(input_ended))
     } else {
-        wait_for_end(&replica, None)
+        wait_for_end(reload, None)
     }?;
     drop(port);
     say_goodbye(replica)
@@ -68,7 +78,7 @@ fn end_with_any_thread() {
 }
 
 /// Waits until somebody wants the replica to end. A SIGHUP meanwhile has the certificates read again.
-fn wait_for_end(replica: &Replica, input_ended: Option<oneshot::Receiver<()>>) -> Result<()> {
+fn wait_for_end(reload: impl Fn() -> Result<()>, input_ended: Option<oneshot::Receiver<()>>) -> Result<()> {
     runtime()?.block_on(async {
         let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
         let mut hang_up = listen(SignalKind::hangup())?;
@@ -85,7 +95,7 @@ fn wait_for_end(replica: &Replica, input_ended: Option<oneshot::Receiver<()>>) -
                 _ = interrupt.recv() => tracing::info!("ending: asked by SIGINT"),
                 () = &mut input_ended => tracing::info!("ending: whoever started this process has asked for it, or is gone"),
                 _ = hang_up.recv() => {
-                    match replica.reload_certificates() {
+                    match reload() {
                         Ok(()) => tracing::info!("the certificates were read again"),
                         Err(error) => tracing::error!(%error, "the certificates cannot be used; those from before stay in use"),
                     }
@@ -141,13 +151,6 @@ fn tls_files(settings: &ReplicaSettings) -> Result<TlsFiles> {
 struct Node {
     replica: Replica,
     others: Arc<Mutex<Sessions>>,
-}
-
-impl Node {
-    fn new(replica: &Replica, files: &TlsFiles) -> Result<Node> {
-        let others = Sessions::new(Credentials::load(files)?);
-        Ok(Node { replica: replica.clone(), others: Arc::new(Mutex::new(others)) })
-    }
 }
 
 impl Subject for Node {

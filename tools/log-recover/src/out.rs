@@ -1,6 +1,6 @@
 //! Standard output, of which the reader may go away at any time.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use crate::cli::Color;
@@ -8,17 +8,16 @@ use crate::error::{Error, Result};
 
 /// Writes `text` to standard output. A reader who has seen enough is no error.
 pub(crate) fn print(text: &str) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    has_reader(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())).map(drop)
+    annals_terminal::write(text.as_bytes()).map(drop).map_err(to_stdout())
 }
 
 /// Whether somebody still reads standard output, by what writing to it has come to.
 pub(crate) fn has_reader(written: io::Result<()>) -> Result<bool> {
-    match written {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Error::path("write to", Path::new("standard output"))(error)),
-    }
+    annals_terminal::has_reader(written).map_err(to_stdout())
+}
+
+fn to_stdout() -> impl FnOnce(io::Error) -> Error {
+    Error::path("write to", Path::new("standard output"))
 }
 
 /// Colours, or none.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use annals::disk::{Disk, RealDisk};
+use annals_terminal::quoted;
 
 use crate::error::{Error, Result};
 
@@ -46,18 +47,6 @@ pub(crate) fn command(name: &str, dir: &Path, arguments: &str) -> String {
     format!("log-recover {name} {}{space}{arguments}", quoted(&dir.to_string_lossy()))
 }
 
-/// As one word of a shell's command line.
-pub(crate) fn quoted(text: &str) -> String {
-    let plain = |char: char| char.is_alphanumeric() || "/._-+:,@%=".contains(char);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    if text.chars().any(char::is_control) {
-        return format!("$'{}'", text.escape_debug());
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
 /// A name that somebody else chose, without what a terminal would obey.
 pub(crate) fn shown(text: &str) -> String {
     let shown = |char: char| match char {
@@ -74,16 +63,6 @@ pub(crate) fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_directory_is_one_word_for_a_shell() {
-        assert_eq!(quoted("/var/lib/orders-1.log"), "/var/lib/orders-1.log");
-        assert_eq!(quoted("two words"), "'two words'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted("$HOME"), "'$HOME'");
-        assert_eq!(quoted(""), "''");
-        assert_eq!(quoted("a\nb"), r"$'a\nb'");
-    }
 
     #[test]
     fn names_do_not_command_a_terminal() {

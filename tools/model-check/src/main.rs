@@ -14,6 +14,8 @@ mod node;
 
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use annals::protocol::{Rule, Rules};
@@ -98,6 +100,7 @@ struct Found {
 }
 
 fn walk(options: &Options) -> Found {
+    let began = Instant::now();
     let few = Few {
         replicas: options.replicas,
         rules: options.without.map_or_else(Rules::default, Rules::without),
@@ -110,15 +113,13 @@ fn walk(options: &Options) -> Found {
             partitions: options.partitions,
             beats: options.beats,
         },
+        until: options.secs.map(|secs| began + Duration::from_secs(secs)),
+        is_over: Arc::default(),
     };
     let mut builder = few.checker().threads(options.threads).finish_when(HasDiscoveries::AnyFailures);
     if let Some(depth) = options.depth {
         builder = builder.target_max_depth(depth.get());
     }
-    if let Some(secs) = options.secs {
-        builder = builder.timeout(Duration::from_secs(secs));
-    }
-    let began = Instant::now();
     let found = if options.deep {
         told(options, &builder.spawn_dfs().join())
     } else {
@@ -135,6 +136,7 @@ fn walk(options: &Options) -> Found {
 
 /// What a checker has found, when it has ended.
 fn told(options: &Options, checker: &impl Checker<Few>) -> Found {
+    checker.model().is_over.store(true, Ordering::Relaxed);
     let broken = promises::BROKEN.iter().find_map(|name| {
         let way = checker.discovery(name)?;
         let steps: Vec<String> = way.into_actions().iter().map(|action| format!("  {action:?}")).collect();
@@ -167,6 +169,16 @@ mod tests {
     fn two_replicas_keep_every_promise_in_every_state() {
         let found = found("--replicas 2 --partitions 0");
         assert!(found.broken.is_none() && found.is_complete, "{}\n{:?}", found.summary, found.broken);
+    }
+
+    #[test]
+    fn a_walk_ends_when_its_time_is_up_with_any_number_of_threads() {
+        for threads in 1..=2 {
+            let began = Instant::now();
+            let found = found(&format!("--deep --secs 1 --threads {threads}"));
+            assert!(!found.is_complete && found.broken.is_none(), "{}", found.summary);
+            assert!(began.elapsed() < Duration::from_secs(30), "{}", found.summary);
+        }
     }
 
     #[test]

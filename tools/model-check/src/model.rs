@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use annals::protocol::{Config, Input, Member, Membership, Message, Quorums, Replica, Role, Rules, Voter};
 use annals::{ClusterId, DiskId, Epoch, Lsn};
@@ -21,6 +22,11 @@ pub(crate) struct Few {
     /// Whether nobody leads at the beginning.
     pub(crate) is_fresh: bool,
     pub(crate) budget: Budget,
+    /// From then on there is nothing beyond the states that are known: the walk ends, with any number of threads. The
+    /// checker's own timeout is not looked at by a thread that has no company.
+    pub(crate) until: Option<Instant>,
+    /// Whether the walk is over: the ways to what it has found are gone once more, and they are what they were.
+    pub(crate) is_over: Arc<AtomicBool>,
 }
 
 /// How messages travel.
@@ -123,6 +129,10 @@ impl Model for Few {
     }
 
     fn actions(&self, state: &Cluster, steps: &mut Vec<Step>) {
+        // Relaxed: set when no thread walks any more.
+        if !self.is_over.load(Ordering::Relaxed) && self.until.is_some_and(|until| until <= Instant::now()) {
+            return;
+        }
         let left = &state.left;
         for (index, node) in state.nodes.iter().enumerate() {
             let is_primary = state.role(index) == Some(Role::Primary);
@@ -232,7 +242,7 @@ impl Cluster {
                 node.now = node.now.plus(silence);
             }
         }
-        self.at(index, |node| node.give(Input::Promote));
+        self.at(index, |node| node.give(Input::Promote { token: 0 }));
         let is_pre = |letter: &Arc<Letter>| matches!(letter.envelope.message, Message::PreVote { .. });
         while let Some(index) = self.network.iter().position(is_pre) {
             self.deliver(index);

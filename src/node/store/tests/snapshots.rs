@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::author::Author;
 use super::{base_at, check_against, crash_everywhere, created, fill, first_base, ignoring, open};
 use crate::disk::sim::{CrashPolicy, Fail, Fault, Operation};
 use crate::node::digest;
 use crate::node::store::ReplicaStore;
-use crate::protocol::{Health, Position, SnapshotId, SnapshotOffer};
+use crate::protocol::{Content, Group, Health, Position, SnapshotId, SnapshotOffer, Spans};
 use crate::types::{Epoch, Lsn};
 
 #[test]
@@ -104,6 +106,32 @@ fn a_snapshot_lets_the_log_be_trimmed_and_is_sent_in_parts() {
     check_against(&store, &author);
     fill(&mut store, &mut author, 50);
     check_against(&store, &author);
+}
+
+/// `keep_records` counts records, and may ask for a part of a batch.
+#[test]
+fn a_trim_leaves_whole_frames() {
+    let disk = created(1);
+    let (mut store, _) = open(&disk);
+    let mut author = Author::new(2);
+    fill(&mut store, &mut author, 200);
+    let is_batch = |(group, _): &&(Group, Bytes)| {
+        let is_one = matches!(&group.content, Content::Records(Spans::One(span)) if span.records > 2);
+        is_one && group.range.first.get() > 100
+    };
+    let batch = author.groups.iter().find(is_batch).expect("some are").0.range;
+    store.take_snapshot(&base_at(author.position(author.last)), b"").unwrap();
+    for inside in batch.first.get()..batch.last.get() {
+        store.trim(Lsn::new(inside)).unwrap();
+        assert_eq!(store.first(), batch.first);
+    }
+    drop(store);
+    let (mut store, state) = open(&disk.crash(CrashPolicy::LOSE_ALL));
+    assert_eq!(state.history.base(), author.position(batch.first.get() - 1));
+    store.trim(batch.last).unwrap();
+    assert_eq!(store.first(), batch.last.next());
+    store.trim(Lsn::new(author.last)).unwrap();
+    assert_eq!(store.first(), Lsn::new(author.last + 1));
 }
 
 #[test]

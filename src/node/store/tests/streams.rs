@@ -164,6 +164,10 @@ fn damage_to_a_snapshot_is_told_by_whoever_reads_it() {
     let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
     drop(store);
-    // Without its base there is no store.
+    // Without its base there is no store, and nothing is changed.
     assert_eq!(ReplicaStore::open(&arc(&disk), OPTIONS).unwrap().1.health, Health::Blank);
+    disk.flip_bit("base", 50_000, 3);
+    let (store, _) = open(&disk);
+    assert!(store.application().unwrap() == application(3, 100_000));
+    check_against(&store, &author);
 }

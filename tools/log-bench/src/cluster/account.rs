@@ -126,13 +126,14 @@ impl Account {
     }
 
     /// Compares the account with all records of a log: LSN and bytes of each, in order.
-    pub(crate) fn settle(&self, log: impl IntoIterator<Item = (u64, Vec<u8>)>) -> Verdict {
+    pub(crate) fn settle<T: AsRef<[u8]>>(&self, log: impl IntoIterator<Item = (u64, T)>) -> Verdict {
         let mut verdict = Verdict::default();
         let begun: Vec<u64> = (0..self.threads.len()).map(|thread| self.with(thread, |p| p.begun)).collect();
         let mut places: HashMap<(u32, u64), u64> = HashMap::new();
         for (lsn, bytes) in log {
             verdict.compared += 1;
-            let known = origin(&bytes)
+            let bytes = bytes.as_ref();
+            let known = origin(bytes)
                 .filter(|(thread, number)| begun.get(*thread as usize).is_some_and(|begun| number < begun));
             let Some(known) = known else {
                 verdict.invented += 1;

@@ -20,6 +20,9 @@ pub(crate) struct ClusterArgs {
     /// Take a snapshot and trim the log after so many records [default: never].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) snapshot_every: Option<u64>,
+    /// Whether the replicas' disks can be made to stand still.
+    #[arg(skip)]
+    pub(crate) is_gated: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -29,7 +32,8 @@ pub(crate) struct ReplicateArgs {
     /// Threads that append.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) clients: u32,
-    /// Connections that the clients share [default: one for each client, at most 8].
+    /// `Client`s that the threads share, each with a stream of its own; all of them share a QUIC connection [default: one
+    /// for each thread, at most 8].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) connections: Option<u32>,
     /// Size of a record.
@@ -57,7 +61,7 @@ pub(crate) struct ReplicateArgs {
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
-    /// Clients that append meanwhile, each with a connection of its own.
+    /// Clients that append meanwhile, each a thread; they share a QUIC connection.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) clients: u32,
     /// Size of a record.
@@ -99,10 +103,65 @@ pub(crate) struct PauseArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+pub(crate) struct OrdealArgs {
+    /// Replicas, each a process of its own on this machine.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..=7))]
+    pub(crate) replicas: u32,
+    /// Rounds; after each of them everything is compared.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) rounds: u32,
+    /// What is done, to whom and when, follows from it [default: a new one].
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Rounds until the cluster is ended, its logs are examined, and a new one begins, with the next seed.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) life: u32,
+    /// Only these kinds of trouble [default: all that are possible].
+    #[arg(long, value_enum, value_name = "KIND", value_delimiter = ',')]
+    pub(crate) only: Vec<crate::ordeal::trouble::Kind>,
+    /// Clients that append meanwhile, each with a connection of its own.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) clients: u32,
+    /// Size of a record.
+    #[arg(long, value_name = "SIZE", default_value = "256", value_parser = parse_record_bytes)]
+    pub(crate) size: u64,
+    /// Records a second of all clients together.
+    #[arg(long, value_name = "R", default_value = "1000", value_parser = parse_rate)]
+    pub(crate) rate: f64,
+    /// Size of a segment file: small, so that most of the log is in complete ones.
+    #[arg(long, value_name = "SIZE", default_value = "256k", value_parser = parse_bytes_above_zero)]
+    pub(crate) segment_bytes: u64,
+    /// Synced copies that each append waits for: local, quorum, all, or a number. With local it has to fail.
+    #[arg(long, value_name = "COPIES", default_value = "quorum", value_parser = parse_copies)]
+    pub(crate) durability: Copies,
+    /// Each replica in a network namespace of its own, and links between them are cut too (Linux, root).
+    #[arg(long)]
+    pub(crate) namespaces: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct StallArgs {
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    /// Primaries whose disk is made to stand still, one after another.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) times: u32,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct IdleArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// Seconds for which the cluster is left alone.
+    #[arg(long, value_name = "S", default_value = "10", value_parser = parse_secs)]
+    pub(crate) secs: f64,
+}
+
+#[derive(Clone, Debug, Args)]
 pub(crate) struct CatchupArgs {
     #[command(flatten)]
     pub(crate) load: LoadArgs,
-    /// Bytes of records that the laggard lacks.
+    /// Bytes of records that a laggard lacks; a blank replica in the end gets twice as many.
     #[arg(long, value_name = "SIZE", default_value = "512m", value_parser = parse_bytes_above_zero)]
     pub(crate) log_bytes: u64,
 }

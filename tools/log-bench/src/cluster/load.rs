@@ -1,13 +1,14 @@
 //! Clients that append without pause and keep account of what they are promised, while something is done to the
 //! cluster.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use annals::Lsn;
 use annals::client::{Client, Target};
+use annals::protocol::request::Copies;
 
 use super::Cluster;
 use super::account::{Account, Verdict, record};
@@ -29,14 +30,56 @@ pub(crate) struct Load {
 #[derive(Debug)]
 struct Shared {
     over: AtomicBool,
+    gate: Gate,
     failed: AtomicU64,
     last_failure: std::sync::Mutex<Option<String>>,
     account: Account,
     acknowledgements: Acknowledgements,
     latencies: std::sync::Mutex<Vec<(Duration, Duration)>>,
     bytes: usize,
+    copies: Copies,
     /// From one append of a thread to its next, at least.
     pace: Option<Duration>,
+}
+
+/// Where clients wait between two appends while they are held.
+#[derive(Debug, Default)]
+struct Gate {
+    state: Mutex<Held>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    is_closed: bool,
+    waiting: usize,
+}
+
+impl Gate {
+    fn with<T>(&self, change: impl FnOnce(&mut Held) -> T) -> T {
+        let changed = change(&mut self.state.lock().expect("no thread panics at the gate"));
+        self.changed.notify_all();
+        changed
+    }
+
+    /// Goes on at once, or when it is open again.
+    fn pass(&self) {
+        let mut state = self.state.lock().expect("no thread panics at the gate");
+        if !state.is_closed {
+            return;
+        }
+        state.waiting += 1;
+        self.changed.notify_all();
+        state = self.changed.wait_while(state, |held| held.is_closed).expect("no thread panics at the gate");
+        state.waiting -= 1;
+    }
+
+    /// Whether so many wait, by the end of this time.
+    fn is_full(&self, count: usize, patience: Duration) -> bool {
+        let state = self.state.lock().expect("no thread panics at the gate");
+        let waited = self.changed.wait_timeout_while(state, patience, |held| held.waiting < count);
+        !waited.expect("no thread panics at the gate").1.timed_out()
+    }
 }
 
 /// What became of a load.
@@ -50,17 +93,28 @@ pub(crate) struct Loaded {
 }
 
 impl Load {
-    /// Starts so many clients, each with a connection of its own; together they append no more than `rate` records a
-    /// second, if there is one.
+    /// Starts so many clients, each a thread; together they append no more than `rate` records a second, if there is one.
     pub(crate) fn start(cluster: &Cluster, clients: u32, bytes: usize, rate: Option<f64>) -> Result<Load> {
+        Load::start_with(cluster, (clients, Copies::Quorum), bytes, rate)
+    }
+
+    /// The same, each append to be acknowledged with so many copies.
+    pub(crate) fn start_with(
+        cluster: &Cluster,
+        (clients, copies): (u32, Copies),
+        bytes: usize,
+        rate: Option<f64>,
+    ) -> Result<Load> {
         let shared = Arc::new(Shared {
             over: AtomicBool::new(false),
+            gate: Gate::default(),
             failed: AtomicU64::new(0),
             last_failure: std::sync::Mutex::default(),
             account: Account::new(clients as usize),
             acknowledgements: Acknowledgements::new(clients as usize),
             latencies: std::sync::Mutex::default(),
             bytes,
+            copies,
             pace: rate.map(|rate| Duration::from_secs_f64(f64::from(clients) / rate)),
         });
         let mut threads = Vec::new();
@@ -111,6 +165,31 @@ impl Load {
         latency
     }
 
+    /// Lets each client wait for the append that it has under way, and begin no other one.
+    pub(crate) fn hold(&self) -> Result<()> {
+        self.shared.gate.with(|held| held.is_closed = true);
+        if self.shared.gate.is_full(self.threads.len(), super::HANG) {
+            return Ok(());
+        }
+        let left = format!("an append has no outcome after {:?}", super::HANG);
+        Err(Error::Child { doing: "serving clients", left })
+    }
+
+    /// Lets the clients go on that were held.
+    pub(crate) fn go_on(&self) {
+        self.shared.gate.with(|held| held.is_closed = false);
+    }
+
+    /// What the account makes of a log. Only while the clients are held.
+    pub(crate) fn judge<'a>(&self, log: impl IntoIterator<Item = (u64, &'a [u8])>) -> Verdict {
+        self.shared.account.settle(log)
+    }
+
+    /// What the last append said that failed.
+    pub(crate) fn last_failure(&self) -> Option<String> {
+        self.shared.last_failure.lock().expect("no thread panics while it notes").clone()
+    }
+
     /// Ends the clients, and tells how many of their appends have failed.
     pub(crate) fn end_without_reading(mut self) -> u64 {
         self.stop();
@@ -122,9 +201,9 @@ impl Load {
     pub(crate) fn end(mut self, cluster: &Cluster, reader: &Client) -> Result<Loaded> {
         self.stop();
         let last = reader.linearizable_read().wait().map_err(Error::cluster("read from"))?;
-        let log = read_all(reader, Target::Primary, last)?;
+        let log = read_all(reader, Target::Primary, Lsn::FIRST, last)?;
         for id in cluster.ids() {
-            if read_all(reader, Target::Replica(id), last)? != log {
+            if read_all(reader, Target::Replica(id), Lsn::FIRST, last)? != log {
                 let left = format!("its records are not those of the primary, up to {last}");
                 return Err(Error::Child { doing: "being a replica", left: format!("replica {id}: {left}") });
             }
@@ -138,6 +217,7 @@ impl Load {
 
     fn stop(&mut self) {
         self.shared.over.store(true, Ordering::Relaxed);
+        self.go_on();
         for thread in self.threads.drain(..) {
             thread.join().expect("clients do not panic: they count their failures");
         }
@@ -147,6 +227,7 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::Relaxed);
+        self.go_on();
     }
 }
 
@@ -159,10 +240,11 @@ impl Shared {
                 thread::sleep(due.saturating_duration_since(Instant::now()));
                 due += pace;
             }
+            self.gate.pass();
             let number = self.account.begin(thread);
             let bytes = record(thread as u32, number, self.bytes);
             let begun = self.acknowledgements.began().elapsed();
-            match client.append(&bytes).and_then(|ticket| ticket.wait()) {
+            match client.append_with(&bytes, self.copies).and_then(|ticket| ticket.wait()) {
                 Ok(receipt) => {
                     self.acknowledgements.note(thread);
                     let lsn = receipt.range().map(|range| range.first.get());
@@ -185,11 +267,17 @@ impl Shared {
     }
 }
 
-/// Everything that a replica has up to this record, in order; waits until all of that is known to be committed there.
-fn read_all(client: &Client, target: Target, last: Lsn) -> Result<Vec<(u64, Vec<u8>)>> {
+/// Everything that a replica has from one record to another, in order; waits until all of that is known to be committed
+/// there.
+pub(crate) fn read_all(
+    client: &Client,
+    target: Target,
+    first: Lsn,
+    last: Lsn,
+) -> Result<Vec<(u64, Vec<u8>)>> {
     let began = Instant::now();
     let mut records = Vec::new();
-    let mut next = Lsn::FIRST;
+    let mut next = first;
     while next <= last {
         progress::check_stopped()?;
         if began.elapsed() > READ_HANG {

@@ -6,6 +6,7 @@ pub(crate) mod clients;
 pub(crate) mod load;
 pub(crate) mod outcome;
 pub(crate) mod replica;
+pub(crate) mod sick;
 pub(crate) mod silence;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -23,11 +24,21 @@ use crate::place::Place;
 use crate::progress;
 use args::ClusterArgs;
 use replica::{Duty, Process};
+use sick::Sickness;
 
 /// Nothing that is waited for takes longer; only ends a hang.
-const HANG: Duration = Duration::from_secs(60);
+pub(crate) const HANG: Duration = Duration::from_secs(60);
 /// Between two looks at the status.
-const PAUSE: Duration = Duration::from_millis(5);
+pub(crate) const PAUSE: Duration = Duration::from_millis(5);
+
+/// What replicas stand on, where that is not simply this machine.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ground {
+    /// Whether their disks can be made sick.
+    pub(crate) is_sickly: bool,
+    /// The network namespace of each, and its address there; none if they share the loopback.
+    pub(crate) homes: Vec<(String, SocketAddr)>,
+}
 
 /// A cluster under measurement. Its processes are killed when it is dropped.
 #[derive(Debug)]
@@ -40,12 +51,19 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Makes certificates and directories, starts all replicas, and returns once one of them leads.
     pub(crate) fn start(args: &ClusterArgs, place: &Place) -> Result<Cluster> {
+        Cluster::start_on(args, place, &Ground::default())
+    }
+
+    /// The same on this ground.
+    pub(crate) fn start_on(args: &ClusterArgs, place: &Place, ground: &Ground) -> Result<Cluster> {
         let certificates = place.data("certificates");
         let cluster = 0x616E_6E61_6C73_u128 << 64 | u128::from(std::process::id());
         let ids: Vec<u64> = (1..=u64::from(args.replicas)).collect();
         make_certificates(&certificates, ClusterId::new(cluster), args.replicas + 1)?;
+        let home = |id: u64| ground.homes.get(id as usize - 1);
+        let address = |id: u64| home(id).map_or_else(free_address, |(_, address)| Ok(*address));
         let peers: Vec<(u64, SocketAddr)> =
-            ids.iter().map(|id| free_address().map(|address| (*id, address))).collect::<Result<_>>()?;
+            ids.iter().map(|id| address(*id).map(|address| (*id, address))).collect::<Result<_>>()?;
         let duty = |(id, listen): &(u64, SocketAddr)| Duty {
             id: *id,
             cluster,
@@ -57,6 +75,8 @@ impl Cluster {
             depth: args.depth,
             snapshot_every: args.snapshot_every,
             is_newcomer: false,
+            is_sickly: ground.is_sickly || args.is_gated,
+            namespace: home(*id).map(|(namespace, _)| namespace.clone()),
         };
         let duties: Vec<Duty> = peers.iter().map(duty).collect();
         let voters: Vec<(ReplicaId, u8)> = ids.iter().map(|id| (ReplicaId::new(*id), 0)).collect();
@@ -72,7 +92,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// A client with a connection of its own.
+    /// A client: a link of its own to each replica, over a connection that all clients of this process share.
     pub(crate) fn connect(&self) -> Result<Client> {
         self.connect_to(self.duties.iter().map(|duty| duty.listen.to_string()).collect())
     }
@@ -148,6 +168,41 @@ impl Cluster {
         Ok(())
     }
 
+    /// Starts a replica that was killed, and kills it after a while, wherever it is then.
+    pub(crate) fn restart_for(&mut self, index: usize, life: Duration) -> Result<()> {
+        let mut process = Process::spawn(&self.duties[index])?;
+        std::thread::sleep(life);
+        process.kill();
+        Ok(())
+    }
+
+    /// Where a replica has its files.
+    pub(crate) fn dir(&self, index: usize) -> &Path {
+        &self.duties[index].dir
+    }
+
+    /// Makes the disk of a replica sick, or well; nothing if it does not run.
+    pub(crate) fn sicken(&mut self, index: usize, sickness: Sickness) -> Result<()> {
+        self.processes[index].as_mut().map_or(Ok(()), |process| process.sicken(sickness))
+    }
+
+    /// Those that should run, and have ended; with their last words.
+    pub(crate) fn ended(&mut self) -> Vec<(ReplicaId, String)> {
+        let ids: Vec<ReplicaId> = self.ids().collect();
+        let end = |(id, process): (ReplicaId, &mut Option<Process>)| {
+            let process = process.as_mut()?;
+            process.has_ended().then(|| (id, process.end()))
+        };
+        ids.into_iter().zip(&mut self.processes).filter_map(end).collect()
+    }
+
+    /// Makes the directory of a replica anew, as that of a newcomer, and starts it. It has to be added to the membership.
+    pub(crate) fn join_anew(&mut self, index: usize) -> Result<annals::DiskId> {
+        let disk = self.duties[index].options().join().map_err(Error::cluster("prepare"))?;
+        self.restart(index)?;
+        Ok(disk)
+    }
+
     /// Stops a replica's process where it stands.
     pub(crate) fn pause(&self, index: usize) -> Result<()> {
         self.signal(index, rustix::process::Signal::STOP)
@@ -156,6 +211,11 @@ impl Cluster {
     /// Lets a stopped process go on.
     pub(crate) fn resume(&self, index: usize) -> Result<()> {
         self.signal(index, rustix::process::Signal::CONT)
+    }
+
+    /// Lets the disk under a replica stand still, or go on, in a cluster whose disks are gated.
+    pub(crate) fn stall(&mut self, index: usize, is_stalled: bool) -> Result<()> {
+        self.sicken(index, if is_stalled { Sickness::Stalled } else { Sickness::Well })
     }
 
     fn signal(&self, index: usize, signal: rustix::process::Signal) -> Result<()> {
@@ -178,9 +238,9 @@ impl Cluster {
         Ok((ReplicaId::new(id), disk))
     }
 
-    /// What all replicas have used of the processors so far.
-    pub(crate) fn cpu(&self) -> Duration {
-        self.processes.iter().flatten().map(Process::cpu).sum()
+    /// What each replica that runs has used of the processors so far.
+    pub(crate) fn cpu(&self) -> impl Iterator<Item = Duration> + '_ {
+        self.processes.iter().flatten().map(Process::cpu)
     }
 
     /// Lets all replicas close.

@@ -60,10 +60,7 @@ impl Outcome {
         let mut report = Report::new(what, &Machine::under(place.dir()));
         report.facts.push(("replicas", args.cluster.replicas.to_string()));
         let each = units::bytes(args.size);
-        let load = format!(
-            "{} with a connection each, records of {each}",
-            units::plural(args.clients.into(), "client")
-        );
+        let load = format!("{}, records of {each}", units::plural(args.clients.into(), "client"));
         report.facts.push(("load", load));
         let mut table = Table::new("From the last commit before to the first after", &["p50", "p99", "max"]);
         table.row([gaps.p50, gaps.p99, gaps.max].map(|ms| units::time_us(ms * 1e3)));

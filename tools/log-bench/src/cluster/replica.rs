@@ -4,13 +4,15 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use annals::node::ReplicaOptions;
+use annals::node::{Replica, ReplicaOptions};
 use annals::{ClusterId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
+use super::sick::{SickDisk, Sickness, Ward};
 use crate::error::{Error, Result};
 
 /// What a replica is told, as JSON on its command line.
@@ -30,11 +32,14 @@ pub(crate) struct Duty {
     pub(crate) snapshot_every: Option<u64>,
     /// Whether it joins a cluster that is there.
     pub(crate) is_newcomer: bool,
+    /// Whether its disk can be made sick.
+    pub(crate) is_sickly: bool,
+    /// The network namespace that it runs in, if not in this process's.
+    pub(crate) namespace: Option<String>,
 }
 
 /// What a child says once it is ready to be asked.
 const READY: &str = "ready";
-
 impl Duty {
     pub(crate) fn options(&self) -> ReplicaOptions {
         let file = |end: &str| self.certificates.join(format!("replica-{}.{end}", self.id));
@@ -57,16 +62,46 @@ impl Duty {
     }
 }
 
+impl Duty {
+    fn start(&self) -> Result<(Replica, Option<Arc<Ward>>)> {
+        let wrong = Error::cluster("start");
+        if !self.is_sickly || !self.dir.exists() {
+            return self.options().start().map(|replica| (replica, None)).map_err(wrong);
+        }
+        let (disk, ward) = SickDisk::open(&self.dir).map_err(Error::io("open", &self.dir))?;
+        let options = self.options();
+        let started = options.quic().and_then(|place| options.start_on(Arc::new(disk), place));
+        started.map(|replica| (replica, Some(ward))).map_err(wrong)
+    }
+}
+
 /// The child's side: runs the replica until its parent closes its standard input, or is gone.
 pub(crate) fn child(word: &str) -> Result<()> {
     let duty: Duty = serde_json::from_str(word)
         .map_err(|error| Error::Child { doing: "reading its duty", left: error.to_string() })?;
-    let replica = duty.options().start().map_err(Error::cluster("start"))?;
+    end_with_any_thread();
+    let (replica, ward) = duty.start()?;
     println!("{READY}");
     std::io::stdout().flush().map_err(Error::io("tell the parent of", &duty.dir))?;
     // Ends when the parent does, whatever ends it.
-    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        if let (Some(ward), Ok(sickness)) = (&ward, serde_json::from_str(&line)) {
+            ward.set(sickness);
+        }
+    }
+    if let Some(ward) = &ward {
+        ward.set(Sickness::Well);
+    }
     replica.shutdown().map_err(Error::cluster("shut down"))
+}
+
+/// A panic in any thread ends the process, as in log-node: its parent notices.
+fn end_with_any_thread() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::abort();
+    }));
 }
 
 /// A replica that runs. Killed when this is dropped.
@@ -79,9 +114,29 @@ pub(crate) struct Process {
 impl Process {
     /// Starts this program once more as a replica, and returns when that is ready.
     pub(crate) fn start(duty: &Duty) -> Result<Process> {
+        let mut process = Process::spawn(duty)?;
+        let stdout = process.child.stdout.take().expect("asked for");
+        let mut line = String::new();
+        let heard = BufReader::new(stdout).read_line(&mut line);
+        if heard.is_err() || line.trim() != READY {
+            let left = process.end();
+            return Err(Error::Child { doing: "starting a replica", left });
+        }
+        Ok(process)
+    }
+
+    /// Starts this program once more as a replica, and does not wait for it.
+    pub(crate) fn spawn(duty: &Duty) -> Result<Process> {
         let program = std::env::current_exe().map_err(Error::io("find", Path::new("log-bench itself")))?;
         let word = serde_json::to_string(duty).expect("a duty is plain data");
-        let mut command = Command::new(program);
+        let mut command = match &duty.namespace {
+            None => Command::new(program),
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(program);
+                command
+            }
+        };
         command.arg("child-replica").arg(word);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(Error::io("start a replica in", &duty.dir))?;
@@ -91,15 +146,7 @@ impl Process {
             let _ = stderr.read_to_end(&mut words);
             String::from_utf8_lossy(&words).trim().to_string()
         });
-        let stdout = child.stdout.take().expect("asked for above");
-        let mut process = Process { child, last_words: Some(last_words) };
-        let mut line = String::new();
-        let heard = BufReader::new(stdout).read_line(&mut line);
-        if heard.is_err() || line.trim() != READY {
-            let left = process.end();
-            return Err(Error::Child { doing: "starting a replica", left });
-        }
-        Ok(process)
+        Ok(Process { child, last_words: Some(last_words) })
     }
 
     /// Kills it with SIGKILL, and returns when it is gone.
@@ -113,6 +160,18 @@ impl Process {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, signal)
             .map_err(|error| Error::io("signal", Path::new("a replica"))(error.into()))
+    }
+
+    /// Makes its disk sick, or well.
+    pub(crate) fn sicken(&mut self, sickness: Sickness) -> Result<()> {
+        let word = serde_json::to_string(&sickness).expect("a sickness is plain data");
+        let stdin = self.child.stdin.as_mut().expect("it is open until the end");
+        writeln!(stdin, "{word}").map_err(Error::io("speak to", Path::new("a replica")))
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Lets it hand over and close, and says what it said last.
@@ -135,12 +194,33 @@ impl Drop for Process {
     }
 }
 
-/// What a process has used of the processors, in user and in kernel mode.
-pub(crate) fn cpu_of(id: u32) -> Duration {
+/// What another process has used of the processors, in user and in kernel mode.
+fn cpu_of(id: u32) -> Duration {
+    // Of its threads, to the nanosecond; but what threads have used that are gone is only among the ticks of the whole.
+    cpu_of_threads(id).max(cpu_in_ticks(id))
+}
+
+fn cpu_of_threads(id: u32) -> Duration {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{id}/task")) else { return Duration::ZERO };
+    let nanos = threads.flatten().filter_map(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        stat.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
+fn cpu_in_ticks(id: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     // The name, in parentheses, may hold spaces. Fields 14 and 15 of all are user and system time.
     let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks: u64 =
         rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// What this process has used of the processors, with all its threads, also those that are gone.
+pub(crate) fn own_cpu() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let (secs, nanos) = (u64::try_from(used.tv_sec), u32::try_from(used.tv_nsec));
+    Duration::new(secs.unwrap_or_default(), nanos.unwrap_or_default())
 }

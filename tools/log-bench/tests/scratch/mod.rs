@@ -1,35 +1,17 @@
 //! A directory of its own for a test, and the program run in it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
+use std::process::Output;
 
 use serde_json::Value;
 
-/// A directory for one test, removed at its end.
-pub(crate) struct Scratch(PathBuf);
+annals_scratch::scratch_for!("log-bench");
 
 impl Scratch {
-    pub(crate) fn new() -> Scratch {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("run-{}-{number}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        Scratch(dir)
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
     /// Runs log-bench here with `args`, separated by spaces.
     pub(crate) fn run(&self, args: &str) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_log-bench"))
-            .args(args.split_whitespace())
-            .current_dir(&self.0)
-            .output()
-            .unwrap()
+        self.command(args).output().unwrap()
     }
 
     /// Runs log-bench here, and gives the one object that it prints.
@@ -50,13 +32,7 @@ impl Scratch {
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
-        names(&self.0)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        names(&self.path(""))
     }
 }
 

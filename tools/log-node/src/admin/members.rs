@@ -34,7 +34,7 @@ pub(crate) fn add(args: &AddArgs) -> Result<Status> {
         Some(_) => {}
         None => {
             let learner = Member { id: newcomer.id, disk: status.disk };
-            operator.ask_primary(&Request::Change(Change::AddLearner(learner)))?;
+            operator.change(Change::AddLearner(learner))?;
         }
     }
     out::print(&format!("replica {} receives the log\n", newcomer.id))?;
@@ -42,8 +42,7 @@ pub(crate) fn add(args: &AddArgs) -> Result<Status> {
         return Ok(Status::Done);
     }
     wait_for_the_log(&mut operator, newcomer.id.get())?;
-    let change = Change::PromoteLearner { id: newcomer.id, priority: args.priority };
-    operator.ask_primary(&Request::Change(change))?;
+    operator.change(Change::PromoteLearner { id: newcomer.id, priority: args.priority })?;
     let votes = |seen: &Overview| {
         membership(seen).iter().any(|member| member.id == newcomer.id.get() && member.votes)
     };
@@ -95,7 +94,7 @@ pub(crate) fn remove(args: &RemoveArgs) -> Result<Status> {
     if !membership(&before).iter().any(|member| member.id == id.get()) {
         return Err(Error::NoReplica { id, reason: "the cluster has no such replica".to_owned() });
     }
-    operator.ask_primary(&Request::Change(Change::Remove(id)))?;
+    operator.change(Change::Remove(id))?;
     let is_out = |seen: &Overview| {
         let members = membership(seen);
         seen.primary.is_some() && !members.is_empty() && members.iter().all(|member| member.id != id.get())

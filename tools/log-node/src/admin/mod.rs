@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use annals::ReplicaId;
+use annals::protocol::Change;
 use annals::protocol::request::{Refused, Reply, Request};
 
 use crate::cli::{Reach, ReplicaArgs, TransferArgs, TrimArgs};
@@ -83,6 +84,16 @@ impl Operator {
                     Error::NoPrimary { .. }
                     | Error::Refused { refused: Refused::NotPrimary { .. } | Refused::Busy, .. },
                 ) if self.pause() => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Changes the membership. Right after an election, and while another change is under way, that is not possible yet.
+    fn change(&mut self, change: Change) -> Result<Reply> {
+        loop {
+            match self.ask_primary(&Request::Change(change)) {
+                Err(Error::Refused { refused: Refused::NotPossible { .. }, .. }) if self.pause() => {}
                 answer => return answer,
             }
         }

@@ -14,7 +14,6 @@ use crate::certs;
 use crate::cli::DevArgs;
 use crate::create;
 use crate::error::{Error, Result};
-use crate::out;
 use crate::settings::{ClientSettings, LogFormat, ReplicaSettings};
 
 /// Written last: where it is, the cluster was made as a whole.
@@ -178,7 +177,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 /// This program, as it was called.
 pub(crate) fn program() -> String {
-    out::quoted(&std::env::args().next().unwrap_or_else(|| "log-node".to_owned()))
+    annals_terminal::quoted(&std::env::args().next().unwrap_or_else(|| "log-node".to_owned()))
 }
 
 impl Home {
@@ -193,7 +192,7 @@ impl Home {
 
     /// The client's configuration, as a word of a shell's command line.
     pub(crate) fn client_config(&self) -> String {
-        out::quoted(&self.dir.join(CLIENT).to_string_lossy())
+        annals_terminal::quoted(&self.dir.join(CLIENT).to_string_lossy())
     }
 
     /// The client's certificates.

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use annals::transport::{Credentials, TlsFiles};
+use annals_terminal::Table;
 
 use crate::cli::DevArgs;
 use crate::error::{Error, Result};
@@ -15,7 +16,6 @@ use crate::lifeline;
 use crate::out;
 use crate::session::Sessions;
 use crate::status::Status;
-use crate::table::Table;
 use child::Child;
 use home::Home;
 
@@ -166,6 +166,6 @@ fn ready_text(home: &Home, children: &[Child], primary: u64) -> String {
 fn again_text(home: &Home, replica: u64) -> String {
     let config =
         home.replicas().iter().find(|each| each.id == replica).map(|each| each.config.display().to_string());
-    let config = out::quoted(&config.unwrap_or_default());
+    let config = annals_terminal::quoted(&config.unwrap_or_default());
     format!("  to start it again, in another terminal: {} run -c {config}\n", home::program())
 }

@@ -92,6 +92,13 @@ impl Cluster {
         self.wait_for("there is a primary", |seen| seen["primary"].is_u64())["primary"].as_u64().unwrap()
     }
 
+    /// The primary, or, if that is this one, another replica of the first three.
+    #[track_caller]
+    pub(crate) fn primary_but(&self, id: u64) -> u64 {
+        let primary = self.primary();
+        if primary == id { id % 3 + 1 } else { primary }
+    }
+
     /// Waits until all replicas answer and are as they should be.
     #[track_caller]
     pub(crate) fn wait_until_well(&self) {

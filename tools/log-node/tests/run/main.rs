@@ -5,10 +5,17 @@
 // What serves the tests fails like tests.
 #![allow(clippy::unwrap_used)]
 
+mod certificates;
 mod cluster;
 mod dev;
+#[cfg(target_os = "linux")]
+mod disks;
 mod failover;
 mod members;
+mod noise;
+mod pages;
 mod readme;
+mod rescue;
 mod scratch;
 mod shell;
+mod versions;

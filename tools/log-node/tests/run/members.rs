@@ -48,6 +48,11 @@ fn a_replica_is_added_gets_all_records_and_is_removed_again() {
 fn what_a_snapshot_covers_is_trimmed() {
     let cluster = Cluster::start();
     cluster.append(&lines("line", 200));
+    // A snapshot of a backup covers what that knows to be committed.
+    cluster.wait_for("all know that all is committed", |seen| {
+        let committed = |at: usize| seen["replicas"][at]["report"]["committed"].as_u64();
+        (0..3).all(|at| committed(at) > Some(200))
+    });
     for id in 1..=3 {
         let said = cluster.expect(0, &format!("snapshot {id}"));
         assert!(

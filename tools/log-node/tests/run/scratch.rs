@@ -1,98 +1,22 @@
 //! A directory for one test, and the program in it.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use annals_scratch::Said;
+
 /// Anything that takes longer than this has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A directory for one test, removed at its end.
-pub(crate) struct Scratch(PathBuf);
+annals_scratch::scratch_for!("log-node");
 
 impl Scratch {
-    pub(crate) fn new() -> Scratch {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("node-{}-{number}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        Scratch(dir)
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// log-node here with `args`, separated by spaces.
-    pub(crate) fn command(&self, args: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_log-node"));
-        command.args(args.split_whitespace()).current_dir(&self.0).stdin(Stdio::null());
-        command
-    }
-
-    pub(crate) fn run(&self, args: &str) -> Said {
-        Said::from(self.command(args).output().unwrap())
-    }
-
-    /// Runs it, and expects this exit status.
-    #[track_caller]
-    pub(crate) fn expect(&self, status: i32, args: &str) -> Said {
-        let said = self.run(args);
-        assert_eq!(said.status, status, "{args}: {}{}", said.out, said.err);
-        said
-    }
-
-    /// Runs it with this on its standard input.
-    #[track_caller]
-    pub(crate) fn expect_fed(&self, status: i32, args: &str, input: &str) -> Said {
-        let mut command = self.command(args);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let input = input.to_owned();
-        // Fed from a thread of its own: the program may be waiting for somebody to read what it has said. It may also
-        // have ended before it has read all.
-        let feeder = thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
-        let said = Said::from(child.wait_with_output().unwrap());
-        feeder.join().unwrap();
-        assert_eq!(said.status, status, "{args}: {}{}", said.out, said.err);
-        said
-    }
-
     /// Starts it, to be listened to.
     pub(crate) fn start(&self, args: &str) -> Running {
         Running::start(self.command(args))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if !thread::panicking() {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-}
-
-/// What the program said.
-pub(crate) struct Said {
-    pub(crate) status: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl From<Output> for Said {
-    fn from(output: Output) -> Said {
-        Said {
-            status: output.status.code().expect("no signal ended it"),
-            out: String::from_utf8(output.stdout).expect("text on standard output"),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
     }
 }
 
@@ -106,7 +30,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    fn start(mut command: Command) -> Running {
+    pub(crate) fn start(mut command: Command) -> Running {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (sender, lines) = mpsc::channel();
@@ -146,6 +70,12 @@ impl Running {
                 }
             }
         }
+    }
+
+    /// What it has said up to now, for whoever looks into a failure.
+    pub(crate) fn so_far(&mut self) -> String {
+        self.said.extend(self.lines.try_iter());
+        self.said.join("\n")
     }
 
     /// Writes a line to its standard input.

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use annals::format::{FooterKind, Superblock};
 use annals::repair::{FileRole, Report, SegmentReport, SlotReport, StretchKind};
 use annals::{Epoch, Lsn};
+use annals_terminal::Table;
 
-use super::table::Table;
 use super::words;
 use crate::place::{Place, shown};
 

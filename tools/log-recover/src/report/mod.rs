@@ -5,6 +5,5 @@ pub(crate) mod json;
 pub(crate) mod map;
 pub(crate) mod steps;
 pub(crate) mod stretches;
-mod table;
 pub(crate) mod verdict;
 pub(crate) mod words;

@@ -45,6 +45,7 @@ pub(crate) fn role(role: &FileRole) -> (&'static str, String) {
         FileRole::Foreign(log_id) => return ("foreign", format!("a segment of another log, {log_id}")),
         FileRole::Duplicate => ("duplicate", "a segment whose place another file has"),
         FileRole::Quarantine => ("quarantine", "put aside by a repair"),
+        FileRole::Replica => ("replica", "the replica's, beside its log: leave it there"),
         FileRole::Other => ("other", "not the log's"),
         _ => ("other", "unknown"),
     };

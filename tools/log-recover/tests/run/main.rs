@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod damaged;
+mod pages;
 mod peer;
 mod scratch;
 mod shell;

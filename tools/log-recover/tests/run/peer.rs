@@ -143,6 +143,19 @@ fn nothing_is_fetched_from_strangers_or_from_nobody() {
     let cluster = Cluster::new(Scratch::new(), 0xA11A);
     let nobody = cluster.address(2);
     let scratch = &cluster.scratch;
+    let seen = scratch.json(0, "inspect r3");
+    let roles: Vec<_> =
+        seen["strays"].as_array().unwrap().iter().map(|one| (&one["file"], &one["role"])).collect();
+    // Nobody is to take them for leftovers.
+    assert!(
+        roles
+            .iter()
+            .filter(|(file, role)| (*file == "base" || *file == "peers") && *role == "replica")
+            .count()
+            == 2,
+        "{seen}"
+    );
+
     let said = scratch.expect(3, &format!("repair r3 --from-peer {nobody} --certs certs"));
     assert!(said.err.contains(&nobody.to_string()) && said.err.contains("next:"), "{}", said.err);
     fs::create_dir(scratch.path("empty")).unwrap();

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use annals::format::crc32;
 use annals::{Log, LogOptions, WriteMethod};
@@ -14,18 +12,9 @@ use serde_json::Value;
 /// Records in a small log: enough for three segments and a half.
 pub(crate) const RECORDS: u64 = 200;
 
-/// A directory for one test, removed at its end.
-pub(crate) struct Scratch(PathBuf);
+annals_scratch::scratch_for!("log-recover");
 
 impl Scratch {
-    pub(crate) fn new() -> Scratch {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("run-{}-{number}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        Scratch(dir)
-    }
-
     /// With a log of [`RECORDS`] records in `log`, closed.
     pub(crate) fn with_log() -> Scratch {
         let scratch = Scratch::new();
@@ -46,29 +35,6 @@ impl Scratch {
             }
         }
         log
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// log-recover here with `args`, separated by spaces.
-    pub(crate) fn command(&self, args: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_log-recover"));
-        command.args(args.split_whitespace()).current_dir(&self.0).stdin(Stdio::null());
-        command
-    }
-
-    pub(crate) fn run(&self, args: &str) -> Said {
-        Said::from(self.command(args).output().unwrap())
-    }
-
-    /// Runs it, and expects this exit status.
-    #[track_caller]
-    pub(crate) fn expect(&self, status: i32, args: &str) -> Said {
-        let said = self.run(args);
-        assert_eq!(said.status, status, "{args}: {}{}", said.out, said.err);
-        said
     }
 
     /// Runs it with `--json`, expects this exit status, and gives the one object.
@@ -131,12 +97,6 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Bytes of a file, told by their sum where a test fails.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Bytes(pub(crate) Vec<u8>);
@@ -144,23 +104,6 @@ pub(crate) struct Bytes(pub(crate) Vec<u8>);
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes with sum {:08x}", self.0.len(), crc32(&self.0))
-    }
-}
-
-/// What the program said.
-pub(crate) struct Said {
-    pub(crate) status: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl From<Output> for Said {
-    fn from(output: Output) -> Said {
-        Said {
-            status: output.status.code().expect("no signal ended it"),
-            out: String::from_utf8(output.stdout).expect("text on standard output"),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Logs that are whole, and places where there is none.
 
 use std::fs;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -204,9 +205,12 @@ fn what_a_crash_tore_is_no_damage() {
     scratch.copy("log", "crashed");
     drop(log);
     // The last group's last record never reached the disk.
-    let tail = scratch.path("crashed").join(scratch.segments("crashed").pop().unwrap());
+    let wanted = record(RECORDS).into_bytes();
+    let holds = |path: &PathBuf| fs::read(path).unwrap().windows(wanted.len()).any(|window| window == wanted);
+    // Just after a roll the newest segment has the name of a spare.
+    let files = fs::read_dir(scratch.path("crashed")).unwrap().map(|entry| entry.unwrap().path());
+    let tail = files.into_iter().find(holds).unwrap();
     edit(&tail, |bytes| {
-        let wanted = record(RECORDS).into_bytes();
         let offset = bytes.windows(wanted.len()).position(|window| window == wanted).unwrap();
         bytes[offset..offset + 512].fill(0);
     });

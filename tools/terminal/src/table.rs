@@ -2,23 +2,25 @@
 
 /// Rows under named columns, indented by two; which columns hold numbers says the first row.
 #[derive(Clone, Debug)]
-pub(crate) struct Table {
+pub struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table with these columns.
-    pub(crate) fn new(columns: &[&str]) -> Table {
+    #[must_use]
+    pub fn new(columns: &[&str]) -> Table {
         Table { rows: vec![columns.iter().map(|&name| name.to_owned()).collect()] }
     }
 
     /// Adds a row; one that is shorter than the others leaves the last cells empty.
-    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
 
     /// The table for a terminal: numbers to the right, all else to the left.
-    pub(crate) fn text(&self) -> String {
+    #[must_use]
+    pub fn text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
         let widths: Vec<usize> = (0..columns)

@@ -1,0 +1,101 @@
+//! What is refused, and what is said then.
+
+use std::fs;
+use std::process::Command;
+
+use crate::cluster::{Cluster, program};
+
+#[test]
+fn what_makes_no_sense_is_refused_with_what_to_do_next() {
+    let cluster = Cluster::start(1);
+    let file = cluster.write("a", b"one");
+    let dir = cluster.path("").to_str().unwrap().to_owned();
+    let missing = cluster.path("missing").to_str().unwrap().to_owned();
+    let long = "x".repeat(256);
+    cluster.expect(0, &["put", &file]);
+    cluster.expect(0, &["put", &file, "--as", "b"]);
+    let nowhere = cluster.path("no/such/dir").to_str().unwrap().to_owned();
+    for (status, args, told) in [
+        (3, &["put", &missing][..], "cannot read"),
+        (64, &["put", &dir, "--as", "d"], "is a directory"),
+        (64, &["put", "-"], "--as"),
+        (64, &["put", &file, "--as", "../a"], "'.' or '..'"),
+        (64, &["put", &file, "--as", &long], "255 bytes"),
+        (64, &["put", &file, "--id", "xyz"], "hexadecimal"),
+        (1, &["put", &file], "--replace"),
+        (1, &["get", "c"], "no file of that name"),
+        (64, &["get", "a", &file], "--force"),
+        (3, &["get", "a", &nowhere], "cannot write into"),
+        (64, &["get", "a", "-", "--from", "9"], "no node 9"),
+        (1, &["rename", "a", "b"], "--replace"),
+        (1, &["rename", "c", "d"], "no file of that name"),
+        (1, &["delete", "c"], "no file of that name"),
+        (1, &["stat", "c"], "no file of that name"),
+        (64, &["stat"], "required"),
+        (64, &["frobnicate"], "unrecognized"),
+    ] {
+        let said = cluster.expect(status, args);
+        assert!(said.err.contains(told) && said.out.is_empty(), "{args:?}: {said:?}");
+    }
+    assert_eq!(cluster.expect(0, &["list"]).out.lines().count(), 2);
+    assert_eq!(cluster.expect(0, &["get", "a", "-"]).out, "one");
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_not_asked() {
+    let cluster = Cluster::start(1);
+    cluster.expect(0, &["put", &cluster.write("a", b"one")]);
+    let mut get = Command::new(program());
+    get.args(["get", "a", "-", "--home"]).arg(cluster.stage.dir());
+    for variable in ["http_proxy", "HTTP_PROXY", "ALL_PROXY"] {
+        // The discard port, at which nobody answers.
+        get.env(variable, "http://127.0.0.1:9");
+    }
+    let said = get.env_remove("NO_PROXY").env_remove("no_proxy").output().unwrap();
+    assert_eq!(said.stdout, b"one", "{}", String::from_utf8_lossy(&said.stderr));
+}
+
+#[test]
+fn files_come_and_go_and_change_their_names() {
+    let cluster = Cluster::start(1);
+    let (one, two, empty) = (cluster.write("1", b"one"), cluster.write("2", b"two"), cluster.write("0", b""));
+    cluster.expect(0, &["put", &one, "--as", "a"]);
+    cluster.expect(0, &["put", &two, "--as", "b/\u{fc} %&+ c"]);
+    cluster.expect(0, &["put", &empty, "--as", "empty"]);
+    cluster.expect(0, &["rename", "a", "empty", "--replace"]);
+    assert_eq!(cluster.expect(0, &["get", "empty", "-"]).out, "one");
+    assert_eq!(cluster.expect(0, &["get", "b/\u{fc} %&+ c", "-"]).out, "two");
+    assert_eq!(cluster.expect(0, &["list", "b/"]).out.lines().count(), 1);
+    cluster.expect(0, &["put", &empty, "--as", "empty", "--replace"]);
+    assert_eq!(cluster.expect(0, &["get", "empty", "-"]).out, "");
+    // As anybody asks who has only HTTP.
+    let url = format!("http://{}/v1/content?name=empty", cluster.address(1));
+    let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
+    let mut answer = agent.get(url).call().unwrap();
+    assert_eq!((answer.status().as_u16(), answer.body_mut().read_to_vec().unwrap()), (200, vec![]));
+    // An operation that is given once more with its id is told what became of it, and does nothing.
+    cluster.expect(0, &["delete", "empty", "--id", "77"]);
+    cluster.expect(0, &["put", &one, "--as", "empty"]);
+    cluster.expect(0, &["delete", "empty", "--id", "77"]);
+    assert_eq!(cluster.expect(0, &["list"]).out.lines().count(), 2);
+}
+
+#[test]
+fn a_retry_with_other_contents_is_refused() {
+    let cluster = Cluster::start(1);
+    let before = vec![1; 600 << 10];
+    let file = cluster.write("a", &before);
+    let id = files::operation::OperationId::new(5);
+    let putting = cluster.stage.begin(&["put", &file, "--id", "5", "--rate", "25000"]).unwrap();
+    cluster.stage.chunks_of(id, 1).unwrap();
+    putting.kill();
+    let mut after = before;
+    after[0] = 2;
+    fs::write(&file, after).unwrap();
+    let said = cluster.expect(1, &["put", &file, "--id", "5"]);
+    assert!(said.err.contains("other contents") && said.err.contains("without --id"), "{}", said.err);
+    assert_eq!(cluster.expect(0, &["list"]).out, "");
+    // And so it stays.
+    cluster.expect(1, &["put", &file, "--id", "5"]);
+    cluster.expect(0, &["put", &file]);
+}

@@ -1,0 +1,200 @@
+//! How much may be on its way to those who catch up, so that those who append hardly notice.
+//!
+//! After LEDBAT (RFC 6817), which yields to other traffic by the delay that it causes, with two differences: the delay is
+//! that of commits, in which network, disk and processors all show; and what is kept low is not its mean but its tail.
+//! Whoever catches up is fed at least twice as fast as the log grows, late commits or not: else it would never be done.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::protocol::time::Time;
+use crate::types::Lsn;
+
+/// So much may always be on its way.
+const BYTES_MIN: u64 = 256 << 10;
+/// Who catches up is fed so many times as fast as the log grows, at least.
+const LEAD: u64 = 2;
+/// Without a commit for so long nobody appends, and nobody is in the way.
+const QUIET: Duration = Duration::from_millis(100);
+/// A commit that takes longer than so many halves of what is usual is late.
+const LATE_HALVES: u32 = 3;
+/// The part by which what may be on its way grows with each commit that is not late. A late one halves it: so one in
+/// ninety or so is late.
+const GROWTH: u64 = 128;
+/// The part by which what is usual shrinks with each commit that is quicker; a slower one makes it grow by so many times
+/// that part: so two of a hundred are slower.
+const USUAL: (u32, u32) = (128, 49);
+/// The first commits say what is usual, also while somebody is fed.
+const LEARNED_MIN: u32 = 64;
+
+/// How much may be on its way to each who catches up.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Ease {
+    /// This primary's own groups that are not committed: their last records, and when they were appended.
+    groups: VecDeque<(Lsn, Time)>,
+    /// Almost no commit takes longer while nobody is fed, as far as so many commits tell.
+    usual: Duration,
+    learned: u32,
+    /// What may be on its way while somebody appends.
+    bytes: u64,
+    /// It is not less than this, which grows while the log grows too fast for who catches up.
+    bytes_least: u64,
+    /// Bytes that were appended, and that were read for those who catch up, since the last heartbeat.
+    appended: u64,
+    fed: u64,
+    /// Whether nothing can be committed without those who catch up: then nobody gains if they wait.
+    is_needed: bool,
+    /// When something was appended or committed last.
+    heard: Time,
+}
+
+impl Ease {
+    pub(super) const fn new(now: Time) -> Ease {
+        Ease {
+            groups: VecDeque::new(),
+            usual: Duration::ZERO,
+            learned: 0,
+            bytes: BYTES_MIN,
+            bytes_least: BYTES_MIN,
+            appended: 0,
+            fed: 0,
+            is_needed: false,
+            heard: now,
+        }
+    }
+
+    /// Bytes that may be on their way to somebody who catches up.
+    pub(super) fn bytes(&self, window: u64, now: Time) -> u64 {
+        let is_quiet = self.groups.is_empty() && now.since(self.heard) >= QUIET;
+        if is_quiet || self.is_needed { window } else { self.bytes.min(window) }
+    }
+
+    /// A group of clients' records was appended.
+    pub(super) fn appended(&mut self, last: Lsn, bytes: u64, now: Time) {
+        self.groups.push_back((last, now));
+        self.appended += bytes;
+        self.heard = now;
+    }
+
+    /// Something was read for one who catches up.
+    pub(super) const fn fed(&mut self, bytes: u64) {
+        self.fed += bytes;
+    }
+
+    /// With each heartbeat: so many catch up, and without them a quorum is there or is not.
+    pub(super) fn beat(&mut self, fed_peers: u64, is_needed: bool, window: u64) {
+        let is_slow = self.fed < self.appended * fed_peers * LEAD;
+        let least = if is_slow { self.bytes_least * 2 } else { self.bytes_least / 2 };
+        self.bytes_least = least.clamp(BYTES_MIN, window.max(BYTES_MIN));
+        self.bytes = self.bytes.max(self.bytes_least);
+        (self.appended, self.fed) = (0, 0);
+        self.is_needed = is_needed;
+    }
+
+    /// Everything up to here is committed; `is_feeding`: while somebody catches up.
+    pub(super) fn committed(&mut self, commit: Lsn, is_feeding: bool, window: u64, now: Time) {
+        while let Some((_, appended)) = self.groups.pop_front_if(|(last, _)| *last <= commit) {
+            self.heard = now;
+            let took = now.since(appended);
+            // Where clocks stand still, as they do for a model, nothing is learned.
+            if took.is_zero() {
+                continue;
+            }
+            if is_feeding && self.learned >= LEARNED_MIN {
+                let is_late = took * 2 > self.usual * LATE_HALVES;
+                let bytes = if is_late { self.bytes / 2 } else { self.bytes + self.bytes / GROWTH };
+                self.bytes = bytes.clamp(self.bytes_least, window.max(self.bytes_least));
+            } else {
+                self.learn(took);
+            }
+        }
+    }
+
+    fn learn(&mut self, took: Duration) {
+        let (part, times) = USUAL;
+        self.learned = self.learned.saturating_add(1).min(LEARNED_MIN);
+        self.usual = match took.cmp(&self.usual) {
+            _ if self.usual.is_zero() => took,
+            std::cmp::Ordering::Greater => took.min(self.usual + self.usual / part * times),
+            _ => self.usual - self.usual / part,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: u64 = 16 << 20;
+
+    /// Groups one after another, each committed after so long.
+    fn commit(ease: &mut Ease, now: &mut Time, took: impl Iterator<Item = Duration>, is_feeding: bool) {
+        for took in took {
+            ease.appended(Lsn::FIRST, 100, *now);
+            *now = now.plus(took);
+            ease.committed(Lsn::FIRST, is_feeding, WINDOW, *now);
+        }
+    }
+
+    fn micros(micros: u64) -> Duration {
+        Duration::from_micros(micros)
+    }
+
+    #[test]
+    fn whoever_catches_up_has_the_window_for_itself_while_nobody_appends() {
+        let (mut ease, mut now) = (Ease::new(Time::ZERO), Time::ZERO.plus(QUIET));
+        assert_eq!(ease.bytes(WINDOW, now), WINDOW);
+        commit(&mut ease, &mut now, [micros(200)].into_iter(), false);
+        assert_eq!(ease.bytes(WINDOW, now), BYTES_MIN);
+        // A commit that does not come is no sign of quiet.
+        ease.appended(Lsn::FIRST, 100, now);
+        now = now.plus(QUIET * 2);
+        assert_eq!(ease.bytes(WINDOW, now), BYTES_MIN);
+        ease.committed(Lsn::FIRST, true, WINDOW, now);
+        assert_eq!(ease.bytes(WINDOW, now.plus(QUIET)), WINDOW);
+    }
+
+    #[test]
+    fn whoever_is_needed_for_a_commit_is_not_held_back() {
+        let mut ease = Ease::new(Time::ZERO);
+        ease.appended(Lsn::FIRST, 100, Time::ZERO);
+        ease.beat(1, true, WINDOW);
+        assert_eq!(ease.bytes(WINDOW, Time::ZERO), WINDOW);
+        ease.beat(1, false, WINDOW);
+        assert!(ease.bytes(WINDOW, Time::ZERO) < WINDOW);
+    }
+
+    #[test]
+    fn whoever_catches_up_is_fed_faster_than_the_log_grows_however_late_commits_are() {
+        let (mut ease, mut now) = (Ease::new(Time::ZERO), Time::ZERO);
+        commit(&mut ease, &mut now, std::iter::repeat_n(micros(200), 9), false);
+        for _ in 0..100 {
+            // 3 MiB with each heartbeat, in which the window is filled and emptied twice.
+            ease.appended(Lsn::FIRST, 3 << 20, now);
+            ease.fed(2 * ease.bytes(WINDOW, now));
+            now = now.plus(micros(30_000));
+            ease.committed(Lsn::FIRST, true, WINDOW, now);
+            ease.beat(1, false, WINDOW);
+        }
+        assert!((2 << 20..=8 << 20).contains(&ease.bytes), "{ease:?}");
+    }
+
+    #[test]
+    fn what_is_on_its_way_grows_until_one_commit_of_a_hundred_is_late() {
+        let (mut ease, mut now) = (Ease::new(Time::ZERO), Time::ZERO);
+        commit(&mut ease, &mut now, (0..2000).map(|at| micros(200 + at % 100)), false);
+        let usual = ease.usual;
+        assert!((micros(250)..micros(350)).contains(&usual), "{usual:?}");
+        // The more is on its way, the longer commits take: twice what is usual at 4 MiB.
+        let mut late = 0;
+        for _ in 0..5000 {
+            let took = usual.mul_f64(ease.bytes as f64 / f64::from(4 << 20) + 1.0);
+            late += u32::from(took * 2 > usual * LATE_HALVES);
+            commit(&mut ease, &mut now, [took].into_iter(), true);
+        }
+        assert!((1 << 20..2 << 20).contains(&ease.bytes) && (20..80).contains(&late), "{late} {ease:?}");
+        // It never stops, and begins with little again.
+        commit(&mut ease, &mut now, std::iter::repeat_n(usual * 10, 20), true);
+        assert_eq!(ease.bytes(WINDOW, now), BYTES_MIN);
+    }
+}
