@@ -3,8 +3,6 @@
 //! `cargo bench --bench transport --features bench [-- PART...]`, where a part is `raw`, `bulk`, `catch-up`, `peers`,
 //! `clients`, `idle` or `handshakes`; `SECS` is how long each runs (default 3).
 
-#![allow(missing_docs)]
-
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

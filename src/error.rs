@@ -11,6 +11,23 @@ use crate::types::{LogId, Lsn};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation on a log did not succeed. Cheap to clone: one failed flush reaches many waiters.
+///
+/// ```
+/// # fn main() -> annals::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+/// use annals::{Error, Lsn};
+///
+/// let record = match log.read(Lsn::FIRST) {
+///     Ok(record) => Some(record),
+///     Err(Error::Trimmed { first, .. }) => Some(log.read(first)?), // or begin with a snapshot
+///     Err(Error::BeyondEnd { .. }) => None, // not there yet
+///     Err(error) => return Err(error), // says what to do next
+/// };
+/// assert!(record.is_none());
+/// # log.close()
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -38,6 +55,20 @@ pub enum Error {
     },
     /// A batch without records has no LSN: do not append it.
     EmptyBatch,
+    /// The batch has more records than one frame counts: append it in parts.
+    TooManyRecords {
+        /// How many records it has.
+        records: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// The mark is larger than a superblock has room for: keep it in a file of its own, and its name in the mark.
+    MarkTooLarge {
+        /// Size of the mark, in bytes.
+        bytes: u64,
+        /// The limit, in bytes.
+        max: u64,
+    },
     /// As many bytes as allowed wait for the disk: wait for a ticket, or use the blocking `append`.
     WouldBlock,
     /// The deadline passed first; the record may still become durable.
@@ -178,6 +209,29 @@ impl Error {
         }
     }
 
+    /// The text of the errors about the size of what is appended or kept.
+    fn fmt_size(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::RecordTooLarge { bytes, max } => {
+                write!(
+                    f,
+                    "{bytes} bytes are over the limit of {max}; append less at once, or raise `record_bytes_max`"
+                )
+            }
+            Error::EmptyBatch => f.write_str("a batch needs at least one record"),
+            Error::TooManyRecords { records, max } => {
+                write!(f, "{records} records are over the {max} that a batch may have; append it in parts")
+            }
+            Error::MarkTooLarge { bytes, max } => {
+                write!(
+                    f,
+                    "a mark of {bytes} bytes is over the limit of {max}; keep it in a file, and the file's name in the mark"
+                )
+            }
+            opening => opening.fmt_opening(f),
+        }
+    }
+
     /// The text of the errors that an open ends with.
     fn fmt_opening(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -193,13 +247,15 @@ impl Error {
             }
             Error::Rot { file, bytes, first, last } => write!(
                 f,
-                "acknowledged records {first} to {last} are damaged in {file}, bytes {} to {}; repair the \
-                 log to open it",
-                bytes.start, bytes.end
+                "acknowledged {} damaged in {file}, bytes {} to {}; repair the log to open it",
+                records_are(*first, *last),
+                bytes.start,
+                bytes.end
             ),
             Error::Hole { file, first, last } => write!(
                 f,
-                "acknowledged records {first} to {last} are missing at {file}; repair the log to open it"
+                "acknowledged {} missing at {file}; repair the log to open it",
+                records_are(*first, *last)
             ),
             Error::ForeignFile { file, expected, found } => {
                 write!(f, "{file} belongs to log {found}, not to {expected}; move it out of the directory")
@@ -212,25 +268,18 @@ impl Error {
     fn fmt_repair(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Lost { first, last } => {
-                write!(
-                    f,
-                    "records {first} to {last} are lost, and a repair has given them up; read on after them"
-                )
+                let (are, them) = (records_are(*first, *last), if first == last { "it" } else { "them" });
+                write!(f, "{are} lost, and a repair has given {them} up; read on after {them}")
             }
             Error::RepairUnfinished { journal } => {
                 write!(f, "a repair was interrupted ({journal}); finish it or undo it to open the log")
             }
             Error::LossNotAccepted { lost, accepted: None } => {
-                write!(
-                    f,
-                    "the repair would give up {lost} acknowledged records; repeat that number to accept it"
-                )
+                write!(f, "the repair would give up {}; repeat that number to accept it", acknowledged(*lost))
             }
             Error::LossNotAccepted { lost, accepted: Some(accepted) } => {
-                write!(
-                    f,
-                    "the repair would give up {lost} acknowledged records, not {accepted}; look at the plan again"
-                )
+                let lost = acknowledged(*lost);
+                write!(f, "the repair would give up {lost}, not {accepted}; look at the plan again")
             }
             Error::NotRepairable { file } => {
                 write!(f, "{file} cannot be repaired in its place; salvage what is readable into a new log")
@@ -254,16 +303,11 @@ impl fmt::Display for Error {
                 write!(f, "could not {doing} in the log's directory: {source}")
             }
             Error::Io { doing, file, source } => write!(f, "could not {doing} {file}: {source}"),
-            Error::NoSpace => f.write_str("the disk is full; appends resume when there is space"),
+            Error::NoSpace => {
+                f.write_str("the disk is full; free some space: appends go on by themselves then")
+            }
             Error::Poisoned => f.write_str("a write or sync failed earlier; open the log again to continue"),
             Error::Closed => f.write_str("the log is closed; open it again"),
-            Error::RecordTooLarge { bytes, max } => {
-                write!(
-                    f,
-                    "{bytes} bytes are over the limit of {max}; append less at once, or raise `record_bytes_max`"
-                )
-            }
-            Error::EmptyBatch => f.write_str("a batch needs at least one record"),
             Error::WouldBlock => {
                 f.write_str("the limit of bytes in flight is reached; wait for an earlier append")
             }
@@ -300,9 +344,18 @@ impl fmt::Display for Error {
             Error::BadOption { option, given, allowed: (min, max) } => {
                 write!(f, "{option} is {given}, but must be between {min} and {max}")
             }
-            opening => opening.fmt_opening(f),
+            size => size.fmt_size(f),
         }
     }
+}
+
+/// `records 3 to 9 are`, or `record 3 is`.
+fn records_are(first: Lsn, last: Lsn) -> String {
+    if first == last { format!("record {first} is") } else { format!("records {first} to {last} are") }
+}
+
+fn acknowledged(records: u64) -> String {
+    format!("{records} acknowledged record{}", if records == 1 { "" } else { "s" })
 }
 
 impl std::error::Error for Error {
@@ -310,6 +363,66 @@ impl std::error::Error for Error {
         match self {
             Error::Io { source, .. } => Some(&**source),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an operator may be told, one of each that the page has.
+    fn said() -> Vec<String> {
+        let (first, last, file) = (Lsn::new(3), Lsn::new(9), Arc::<str>::from("00000000000000000001.seg"));
+        let errors = [
+            Error::Rot { file: Arc::clone(&file), bytes: 1..2, first, last },
+            Error::Hole { file: Arc::clone(&file), first, last },
+            Error::SuperblockDamaged,
+            Error::RepairUnfinished { journal: "quarantine-20261122T021747Z.pending".into() },
+            Error::ForeignFile { file, expected: LogId::new(1), found: LogId::new(2) },
+            Error::InUse { owner: Some(7) },
+            Error::NewerVersion { found: 2, supported: 1 },
+            Error::Lost { first, last },
+        ];
+        errors.iter().map(Error::to_string).collect()
+    }
+
+    /// Whether the pieces of `quoted` between its dots follow one another in `text`.
+    fn quotes(quoted: &str, text: &str) -> bool {
+        let mut rest = text;
+        quoted.split("...").map(str::trim).all(|piece| {
+            let found = rest.find(piece);
+            rest = found.map_or("", |at| &rest[at + piece.len()..]);
+            found.is_some()
+        })
+    }
+
+    #[test]
+    fn one_record_is_told_as_one() {
+        let rot = |last| Error::Rot { file: "a.seg".into(), bytes: 1..2, first: Lsn::new(3), last };
+        assert!(rot(Lsn::new(3)).to_string().starts_with("acknowledged record 3 is damaged"));
+        assert!(rot(Lsn::new(4)).to_string().starts_with("acknowledged records 3 to 4 are damaged"));
+        let lost = Error::Lost { first: Lsn::new(3), last: Lsn::new(3) };
+        assert_eq!(lost.to_string(), "record 3 is lost, and a repair has given it up; read on after it");
+        let loss = Error::LossNotAccepted { lost: 1, accepted: None };
+        assert!(loss.to_string().contains("1 acknowledged record;"), "{loss}");
+    }
+
+    /// The page said "belongs to another log", which no program ever said.
+    #[test]
+    fn the_page_for_operators_quotes_what_is_said() {
+        let page = include_str!("../docs/operations.md");
+        let symptoms = page.lines().filter_map(|line| {
+            let symptom = line.strip_prefix("| ")?.split(" | ").next()?;
+            ["the program says", "a read returns"]
+                .iter()
+                .any(|begins| symptom.starts_with(begins))
+                .then_some(symptom)
+        });
+        let quoted: Vec<&str> = symptoms.flat_map(|symptom| symptom.split('`').skip(1).step_by(2)).collect();
+        assert!(quoted.len() >= 8, "{quoted:?}");
+        for quoted in quoted {
+            assert!(said().iter().any(|text| quotes(quoted, text)), "nobody says {quoted:?}");
         }
     }
 }

@@ -78,7 +78,7 @@
 //!
 //! Three or more replicas keep the same log, each on a disk of its own. One is primary: it gives each record its LSN and
 //! sends it to the others, and the record is committed once a quorum has it synced. When the primary is gone the others
-//! elect another, by votes, and nothing committed is lost. A replica is a thread or two of your own process
+//! elect another, by votes, and nothing committed is lost. A replica is a few threads of your own process
 //! (`node::ReplicaOptions` has an example that runs), or one of `log-node run`; a client (`client`) finds the primary and
 //! follows it. What waits for what:
 //!

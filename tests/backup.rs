@@ -11,6 +11,7 @@ use std::thread;
 use annals::disk::Disk;
 use annals::disk::sim::{CrashPolicy, Fail, Fault, Operation, SimDisk};
 use annals::{Error, Log, LogOptions, Lsn, ReadOnlyLog};
+use annals_fixtures::records::{self, expected, fill, record};
 use parking_lot::Mutex;
 
 const SEGMENT_BYTES: u64 = 64 << 10;
@@ -20,28 +21,11 @@ fn options(dir: impl AsRef<Path>) -> LogOptions {
 }
 
 fn all(log: &Log) -> Vec<(u64, Vec<u8>)> {
-    let records = log.cursor(..).unwrap().records().map(Result::unwrap);
-    records.map(|record| (record.lsn().get(), record.to_vec())).collect()
+    records::all(log.cursor(..).unwrap())
 }
 
 fn all_read_only(log: &ReadOnlyLog) -> Vec<(u64, Vec<u8>)> {
-    let records = log.cursor(..).unwrap().records().map(Result::unwrap);
-    records.map(|record| (record.lsn().get(), record.to_vec())).collect()
-}
-
-fn record(lsn: u64) -> Vec<u8> {
-    format!("record {lsn} {}", "x".repeat((lsn * 37 % 900) as usize)).into_bytes()
-}
-
-/// Appends so many records, whose contents their LSNs tell.
-fn fill(log: &Log, records: u64) {
-    let first = log.last_lsn().next().get();
-    let tickets: Vec<_> = (first..first + records).map(|lsn| log.append(&record(lsn)).unwrap()).collect();
-    tickets.into_iter().for_each(|ticket| assert!(ticket.wait().is_ok()));
-}
-
-fn expected(first: u64, last: u64) -> Vec<(u64, Vec<u8>)> {
-    (first..=last).map(|lsn| (lsn, record(lsn))).collect()
+    records::all(log.cursor(..).unwrap())
 }
 
 fn sim_log(seed: u64) -> (Log, SimDisk) {

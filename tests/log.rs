@@ -5,6 +5,7 @@ use std::sync::Arc;
 use annals::disk::{Access, Disk, RealDisk};
 use annals::repair::{Silent, verify};
 use annals::{Durability, Error, Log, LogOptions, Lsn, WriteMethod};
+use annals_fixtures::records::fill;
 
 fn options(dir: &tempfile::TempDir) -> LogOptions {
     LogOptions::new(dir.path().join("log")).segment_bytes(256 << 10)
@@ -17,19 +18,6 @@ fn all(log: &Log) -> Vec<(u64, Vec<u8>)> {
         records.push((record.lsn().get(), record.to_vec()));
     }
     records
-}
-
-fn fill(log: &Log, records: u64) -> Vec<(u64, Vec<u8>)> {
-    let first = log.last_lsn().next().get();
-    let expected: Vec<_> = (first..first + records)
-        .map(|lsn| (lsn, format!("record {lsn} {}", "x".repeat((lsn * 37 % 900) as usize)).into_bytes()))
-        .collect();
-    let tickets: Vec<_> =
-        expected.iter().map(|(_, bytes)| log.append(bytes).expect("a log that works")).collect();
-    for (ticket, (lsn, _)) in tickets.into_iter().zip(&expected) {
-        assert_eq!(ticket.wait().expect("a log that works").lsn(), Lsn::new(*lsn));
-    }
-    expected
 }
 
 #[test]
@@ -62,6 +50,23 @@ fn a_batch_has_consecutive_lsns_and_each_of_its_records_can_be_read() {
     assert_eq!(&*log.read(Lsn::new(4)).unwrap(), b"three");
     assert!(matches!(log.read(Lsn::new(5)), Err(Error::BeyondEnd { .. })));
     assert!(matches!(log.append_batch::<&[u8]>(&[]), Err(Error::EmptyBatch)));
+}
+
+/// Both were told as a number of bytes over `record_bytes_max`, which raising that would not have helped.
+#[test]
+fn what_is_too_large_is_told_by_what_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = options(&dir).open().unwrap();
+    let lsn = log.append_durable(b"one").unwrap().lsn();
+    let many = vec![b""; (1 << 21) + 1];
+    let refused = log.append_batch(&many).unwrap_err();
+    assert!(matches!(refused, Error::TooManyRecords { records: 2_097_153, max: 2_097_152 }), "{refused}");
+    assert!(refused.to_string().contains("2097153 records"), "{refused}");
+    log.set_mark(lsn, &[7; 60 << 10]).unwrap();
+    let refused = log.set_mark(lsn, &[7; (60 << 10) + 1]).unwrap_err();
+    assert!(matches!(refused, Error::MarkTooLarge { bytes: 61_441, max: 61_440 }), "{refused}");
+    assert!(log.mark().is_some_and(|mark| mark.bytes.len() == 60 << 10));
+    assert_eq!(log.append_durable(b"two").unwrap().lsn(), lsn.next());
 }
 
 #[test]

@@ -14,7 +14,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use annals::disk::sim::{CrashPolicy, SimDisk};
-use annals::{Error, Log, LogOptions, Lsn, ReadOnlyLog, WriteMethod};
+use annals::{Error, LogOptions, Lsn, ReadOnlyLog, WriteMethod};
+use annals_fixtures::records::{self, expected, fill, record};
 
 /// For what comes within a moment, and on the slowest machine within this.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -23,23 +24,8 @@ fn options(dir: impl AsRef<Path>) -> LogOptions {
     LogOptions::new(dir).segment_bytes(64 << 10)
 }
 
-fn record(lsn: u64) -> Vec<u8> {
-    format!("record {lsn} {}", "x".repeat((lsn * 37 % 900) as usize)).into_bytes()
-}
-
-fn fill(log: &Log, records: u64) {
-    let first = log.last_lsn().next().get();
-    let tickets: Vec<_> = (first..first + records).map(|lsn| log.append(&record(lsn)).unwrap()).collect();
-    tickets.into_iter().for_each(|ticket| assert!(ticket.wait().is_ok()));
-}
-
 fn all(reader: &ReadOnlyLog) -> Vec<(u64, Vec<u8>)> {
-    let records = reader.cursor(..).unwrap().records().map(Result::unwrap);
-    records.map(|record| (record.lsn().get(), record.to_vec())).collect()
-}
-
-fn expected(first: u64, last: u64) -> Vec<(u64, Vec<u8>)> {
-    (first..=last).map(|lsn| (lsn, record(lsn))).collect()
+    records::all(reader.cursor(..).unwrap())
 }
 
 /// Refreshes until the record is shown: an idle writer vouches for its last group within a moment.

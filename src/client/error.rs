@@ -32,6 +32,13 @@ pub enum ClientError {
         /// The limit, in bytes.
         max: u64,
     },
+    /// The batch has more records than one request holds; nothing was done: append it in parts.
+    TooManyRecords {
+        /// How many records it has.
+        records: u64,
+        /// The limit.
+        max: u64,
+    },
     /// A batch without records has no LSN: do not append it.
     EmptyBatch,
     /// The certificate does not allow it; nothing was done: use one with the role that it needs.
@@ -111,13 +118,11 @@ impl fmt::Display for ClientError {
             ClientError::TooLarge { bytes, max } => {
                 write!(f, "{bytes} bytes are over the limit of {max}; split them")
             }
+            ClientError::TooManyRecords { records, max } => {
+                write!(f, "{records} records are over the {max} that a batch may have; append it in parts")
+            }
             ClientError::EmptyBatch => f.write_str("a batch needs at least one record"),
             ClientError::Denied { needs } => {
-                let needs = match needs {
-                    ClientRole::Read => "read",
-                    ClientRole::Append => "append",
-                    ClientRole::Admin => "admin",
-                };
                 write!(f, "the certificate does not allow it; use one with the role {needs}")
             }
             ClientError::Trimmed { asked, first } => {

@@ -208,7 +208,7 @@ impl Client {
     /// Appends records that live or die together, with LSNs that follow on one another.
     ///
     /// # Errors
-    /// [`ClientError::EmptyBatch`] without any, [`ClientError::TooLarge`] with more than 65,536; otherwise as for
+    /// [`ClientError::EmptyBatch`] without any, [`ClientError::TooManyRecords`] with more than 65,536; otherwise as for
     /// [`append`](Client::append).
     pub fn append_batch<T: AsRef<[u8]>>(&self, records: &[T]) -> Result<Ticket> {
         self.append_batch_with(records, Copies::Quorum)
@@ -223,7 +223,8 @@ impl Client {
             return Err(ClientError::EmptyBatch);
         }
         if records.len() > BATCH_RECORDS_MAX {
-            return Err(ClientError::TooLarge { bytes: records.len() as u64, max: BATCH_RECORDS_MAX as u64 });
+            let (records, max) = (records.len() as u64, BATCH_RECORDS_MAX as u64);
+            return Err(ClientError::TooManyRecords { records, max });
         }
         let bytes = records.iter().map(|record| record.as_ref().len()).sum();
         if bytes >= self.handle.alone_bytes {

@@ -35,7 +35,7 @@ pub use crate::format::BLOCK_BYTES;
 /// Names are plain file names inside it. A name that was created, renamed or removed survives a crash only
 /// after [`sync_dir`](Disk::sync_dir).
 pub trait Disk: Send + Sync + fmt::Debug {
-    /// The names of all files in the directory, in no order.
+    /// The names of all files in the directory, in no order; of one that is renamed meanwhile, one of its names.
     fn list(&self) -> io::Result<Vec<String>>;
     /// Creates an empty file for reading and writing; fails with `AlreadyExists` if the name is taken.
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
@@ -98,6 +98,12 @@ pub trait File: Send + Sync + fmt::Debug {
     fn bytes(&self) -> io::Result<u64>;
     /// Fills `buf` from `offset`; returns fewer bytes only at the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// The same for much that is read once and in order: past the page cache where that can be done, which takes half of the
+    /// processor's time. Asks for a `buf` of whole blocks that begins at a block's address, and for a block's `offset`;
+    /// does without where they are not.
+    fn read_bulk(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.read_at(buf, offset)
+    }
     /// Says that these bytes will be read soon, so that they may be on their way by then. Only ever a hint.
     fn will_read(&self, bytes: Range<u64>) {
         let _ = bytes;

@@ -1,7 +1,7 @@
 //! Groups: what one flush writes, under a header that is true of this disk only.
 
 use super::checksum::{Digest, crc32};
-use super::frame::{Frame, FrameHeader};
+use super::frame::Frame;
 use super::layout::{FRAME_ALIGN, FRAME_HEADER_BYTES, GROUP_MAGIC, HEADER_BLOCK_BYTES, all_zero, group};
 use super::segment::Incarnation;
 use super::verdict::Damage;
@@ -47,7 +47,7 @@ impl GroupHeader {
         GroupHeader::noting(frames, place, durable_through, |_, _| ())
     }
 
-    /// The same, telling each frame's header and its position in the file on the way.
+    /// The same, telling each frame and its position in the file on the way.
     ///
     /// # Panics
     /// As for [`GroupHeader::over`].
@@ -56,7 +56,7 @@ impl GroupHeader {
         frames: &[u8],
         place: GroupPlace,
         durable_through: Lsn,
-        mut note: impl FnMut(u64, &FrameHeader),
+        mut note: impl FnMut(u64, &Frame<'_>),
     ) -> GroupHeader {
         let mut header = GroupHeader {
             place,
@@ -75,7 +75,7 @@ impl GroupHeader {
             }
             let expected = header.first_lsn.plus(u64::from(header.records));
             assert!(frame.header().lsn == expected, "the LSNs of a group are dense");
-            note(header.end() - rest.len() as u64, frame.header());
+            note(header.end() - rest.len() as u64, &frame);
             header.frames += 1;
             let records = header.records.checked_add(frame.header().count);
             header.records = records.expect("a group takes less than 2^32 LSNs");

@@ -43,6 +43,7 @@ pub(super) const SEGMENT_MAGIC: [u8; 8] = *b"annalSEG";
 pub(super) const FOOTER_MAGIC: [u8; 8] = *b"annalEND";
 pub(super) const SUPERBLOCK_MAGIC: [u8; 8] = *b"annalSUP";
 pub(super) const SNAPSHOT_MAGIC: [u8; 8] = *b"annalSNP";
+pub(super) const EXTRACT_MAGIC: [u8; 8] = *b"annalEXT";
 pub(super) const GROUP_MAGIC: u32 = u32::from_le_bytes(*b"aGRP");
 
 /// One little-endian integer of a structure.
@@ -272,6 +273,18 @@ fields! {
         CHECKSUM: u32 = 0,
         LENGTH: u32 = 4,
         OFFSET: u64 = 8,
+    }
+}
+
+fields! {
+    /// The start of an extract's file; its entries follow.
+    extract: 64 {
+        PREAMBLE: [u8; 16] = 0,
+        LOG_ID: u128 = 16,
+        INCARNATION: u64 = 32,
+        FIRST_LSN: u64 = 40,
+        LAST_LSN: u64 = 48,
+        DIGEST: u64 = 56,
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod checksum;
 mod correct;
+mod extract;
 mod footer;
 mod frame;
 mod group;
@@ -26,6 +27,7 @@ pub use correct::{
     Flip, correct_frame, correct_group, correct_segment_header, correct_slot, correct_trailer,
     flip_among_zeros, flip_in_message, frame_flip, lengths_near, stated_checksum, stated_length,
 };
+pub use extract::{Extract, ExtractEntries, ExtractHead, Said};
 pub(crate) use footer::TableSizes;
 pub use footer::{Footer, FooterKind, FooterView};
 pub use frame::{

@@ -16,7 +16,7 @@ pub struct SnapshotHead {
     pub log_id: LogId,
     /// Size of the application's part, in bytes.
     pub application_bytes: u64,
-    /// CRC of the application's part; 0 in a file that is still received, whose chunks have their own.
+    /// CRC of the application's part; of all that is to come in a file that is still received.
     pub application_checksum: u32,
     /// The replicated state that goes with it, in the protocol's form.
     pub state: Vec<u8>,

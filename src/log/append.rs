@@ -46,13 +46,13 @@ pub(crate) struct Batch<'a, R> {
 
 impl<'a, R: AsRef<[u8]>> Batch<'a, R> {
     /// # Errors
-    /// [`Error::EmptyBatch`] without records; [`Error::RecordTooLarge`] for more records than a frame counts.
+    /// [`Error::EmptyBatch`] without records; [`Error::TooManyRecords`] for more than a frame counts.
     pub(crate) fn new(records: &'a [R]) -> Result<Batch<'a, R>> {
         if records.is_empty() {
             return Err(Error::EmptyBatch);
         }
         if records.len() > RECORDS_MAX {
-            return Err(Error::RecordTooLarge { bytes: records.len() as u64, max: RECORDS_MAX as u64 });
+            return Err(Error::TooManyRecords { records: records.len() as u64, max: RECORDS_MAX as u64 });
         }
         let bytes = records.iter().map(|record| record.as_ref().len() as u64).sum();
         Ok(Batch { records, payload_bytes: batch_payload_bytes(records.len(), bytes) })

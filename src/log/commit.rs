@@ -9,8 +9,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::options::LogOptions;
+use super::recover::Begin;
 use crate::disk::buffer::{Closed, GroupBuffer, Opening, Vacant};
-use crate::format::{self, BLOCK_BYTES, Digest, FrameHeader, SegmentHeader};
+use crate::format::{self, BLOCK_BYTES, Digest, FrameHeader};
 use crate::segment::{Noted, Spare, Tail};
 use crate::types::{Epoch, LogId, Lsn};
 
@@ -439,17 +440,14 @@ impl Commit {
         assert!(self.flights.is_empty(), "a segment begins when the one before is durable");
         let fitting = self.fitting_spare(bytes).expect("checked in can_start");
         let spare = self.spares.remove(fitting).expect("an index of the spares");
-        let before = self.tail.header();
-        let header = SegmentHeader {
+        let begin = Begin {
             log_id: self.log_id,
-            incarnation: spare.incarnation,
-            segment_id: before.segment_id.next(),
+            segment_id: self.tail.header().segment_id.next(),
             first_lsn: self.queue.front().map_or(self.next_lsn, |closed| closed.opening().first_lsn),
             epoch: self.epoch,
             previous_digest: self.tail.digest(),
-            segment_bytes: spare.segment_bytes,
-            footer_bytes: spare.footer_bytes(),
         };
+        let header = begin.header(&spare);
         self.tail = Arc::new(Tail::begin(spare, header));
         self.rolled.push(Arc::clone(&self.tail));
         self.chores_at = Some(self.tail.data_end() / CHORES_PART);

@@ -35,6 +35,23 @@ pub(crate) trait Source: Send + Sync + fmt::Debug {
 /// It goes as far as records are durable: where it ended for that reason, it goes on when asked again later.
 /// The segment that it is in stays readable while it is trimmed. Each record's checksum is verified, unless
 /// the log was opened with `verify_reads(false)`. Allocates nothing from record to record.
+///
+/// ```
+/// # fn main() -> annals::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+/// log.append_batch(&["one", "two"])?.wait()?;
+/// let mut cursor = log.cursor(annals::Lsn::FIRST..)?;
+/// let mut bytes = 0;
+/// while let Some(record) = cursor.next()? {
+///     bytes += record.len(); // lent until the next step; `next_record` gives one to keep
+/// }
+/// assert_eq!((bytes, cursor.next_lsn().get()), (6, 3));
+/// log.append_durable(b"three")?;
+/// assert!(cursor.next()?.is_some()); // it goes on
+/// # log.close()
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Cursor {
     source: Arc<dyn Source>,
@@ -182,6 +199,17 @@ impl Cursor {
 ///
 /// Records that a repair has given up are an [`Error::Lost`] among the others: whoever collects the records into a
 /// `Result` is told, and whoever can do without them goes on. Any other error is the last item.
+///
+/// ```
+/// # fn main() -> annals::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+/// log.append_batch(&["one", "two"])?.wait()?;
+/// let records = log.cursor(..)?.records().collect::<annals::Result<Vec<_>>>()?;
+/// assert_eq!(&*records[1], b"two");
+/// # log.close()
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Records {
     cursor: Option<Cursor>,
@@ -200,6 +228,21 @@ impl Iterator for Records {
 }
 
 /// Reads records in order and waits for new ones at the end of the log.
+///
+/// ```
+/// # fn main() -> annals::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+/// use std::time::{Duration, Instant};
+///
+/// let mut tail = log.tail(annals::Lsn::FIRST)?;
+/// assert!(tail.try_next()?.is_none());
+/// log.append_durable(b"news")?;
+/// let record = tail.next_until(Instant::now() + Duration::from_secs(5))?;
+/// assert_eq!(record.as_deref(), Some(&b"news"[..]));
+/// # log.close()
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct TailCursor {
     cursor: Cursor,

@@ -135,6 +135,18 @@ impl Log {
     /// more than [`in_flight_bytes_max`](LogOptions::in_flight_bytes_max) wait for the disk. The flush starts
     /// when somebody waits, when enough has gathered, or within a twentieth of a second.
     ///
+    /// ```
+    /// # fn main() -> annals::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+    /// let tickets = [log.append(b"one")?, log.append(b"two")?]; // they share a sync
+    /// for ticket in tickets {
+    ///     println!("record {} is durable", ticket.wait()?.lsn());
+    /// }
+    /// # log.close()
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::RecordTooLarge`](crate::Error::RecordTooLarge) over
     /// [`record_bytes_max`](LogOptions::record_bytes_max); [`Error::NoSpace`](crate::Error::NoSpace) while the
@@ -203,8 +215,9 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// [`Error::EmptyBatch`](crate::Error::EmptyBatch) without records; otherwise as for
-    /// [`append`](Log::append), the size limit being on the batch as a whole.
+    /// [`Error::EmptyBatch`](crate::Error::EmptyBatch) without records;
+    /// [`Error::TooManyRecords`](crate::Error::TooManyRecords) for more than 2,097,152; otherwise as for
+    /// [`append`](Log::append), the size limit being on the batch as a whole, with 4 bytes more for each record.
     pub fn append_batch<R: AsRef<[u8]>>(&self, records: &[R]) -> Result<Ticket> {
         let appended = self.engine().append(&Batch::new(records)?, WhenFull::Block)?;
         Ok(Ticket::new(Arc::clone(&self.handle), appended, Durability::Durable))
@@ -463,7 +476,7 @@ impl Log {
     /// ```
     ///
     /// # Errors
-    /// [`Error::RecordTooLarge`](crate::Error::RecordTooLarge) over 60 KiB;
+    /// [`Error::MarkTooLarge`](crate::Error::MarkTooLarge) over 60 KiB;
     /// [`Error::BeyondEnd`](crate::Error::BeyondEnd) if `lsn` is not durable.
     pub fn set_mark(&self, lsn: Lsn, bytes: &[u8]) -> Result<()> {
         self.engine().set_mark(lsn, bytes)

@@ -11,6 +11,19 @@ use crate::types::{Epoch, Lsn};
 ///
 /// It shares the mapped segment that it lies in and keeps it readable while it lives, also when the segment is
 /// trimmed: cheap to clone and to send to another thread. Copy the bytes to keep them for long.
+///
+/// ```
+/// # fn main() -> annals::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+/// let lsn = log.append_durable(b"hello")?.lsn();
+/// let record = log.read(lsn)?;
+/// log.trim(lsn.next())?;
+/// assert!(log.read(lsn).is_err());
+/// assert_eq!(&*record, b"hello"); // what was read stays
+/// # log.close()
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Record {
     pinned: Arc<Pinned>,

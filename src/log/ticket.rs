@@ -64,6 +64,17 @@ impl Appended {
 }
 
 /// Proof that a record, or a batch, is as durable as it says.
+///
+/// ```
+/// # fn main() -> annals::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let log = annals::LogOptions::new(dir.path().join("log")).segment_bytes(1 << 20).open()?;
+/// let receipt = log.append_batch(&["debit 5", "credit 5"])?.wait()?;
+/// assert_eq!((receipt.lsn().get(), receipt.last_lsn().get()), (1, 2));
+/// assert_eq!(receipt.durability(), annals::Durability::Durable);
+/// # log.close()
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Receipt {
     first: Lsn,

@@ -94,7 +94,7 @@ impl Engine {
         let _alone = self.keeping.lock();
         self.check()?;
         if bytes.len() > MARK_BYTES_MAX {
-            return Err(Error::RecordTooLarge { bytes: bytes.len() as u64, max: MARK_BYTES_MAX as u64 });
+            return Err(Error::MarkTooLarge { bytes: bytes.len() as u64, max: MARK_BYTES_MAX as u64 });
         }
         let durable = self.durable();
         if lsn > durable {

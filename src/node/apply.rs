@@ -255,7 +255,7 @@ impl Applier {
     fn give(&mut self, records: &[Record], next: Lsn) -> bool {
         let machine = self.machine.as_mut().expect("only a machine is given records");
         let taken = records.iter().try_for_each(|record| {
-            machine.try_apply(record.lsn, record.epoch, &record.bytes).map_err(|source| (record.lsn, source))
+            machine.apply(record.lsn, record.epoch, &record.bytes).map_err(|source| (record.lsn, source))
         });
         self.retry_at = taken.is_err().then(|| Instant::now() + RETRY);
         self.next = taken.as_ref().map_or_else(|(refused, _)| *refused, |()| next);

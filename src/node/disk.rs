@@ -15,7 +15,7 @@ use super::observe;
 use super::store::{Preparation, Prepared, ReplicaStore, SnapshotWriter, StoreOptions, TakenSnapshot};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::protocol::Base;
+use crate::protocol::{Base, Health, LOST_BASE, State};
 
 /// With nothing left to vouch for, it need not wake up; now and then all the same, to be seen alive.
 const LONG: Duration = Duration::from_secs(3600);
@@ -59,6 +59,8 @@ pub(crate) enum DiskNote {
         is_whole: bool,
         /// Something could not be read: it is looked at every byte.
         doubts: bool,
+        /// Others have a base, if the one that is here does not check.
+        has_peers: bool,
     },
 }
 
@@ -130,6 +132,22 @@ pub(crate) fn spawn(
         closed
     });
     Ok((sender, thread.map_err(failed)?))
+}
+
+/// Opens the store. Where there are others, a base that does not check is put aside: they have one (S11).
+pub(crate) fn open(
+    disk: &Arc<dyn Disk>,
+    options: StoreOptions,
+    has_peers: bool,
+) -> Result<(Option<ReplicaStore>, State)> {
+    if !has_peers {
+        return ReplicaStore::open(disk, options);
+    }
+    let opened = ReplicaStore::open_among_peers(disk, options)?;
+    if opened.1.health == Health::Damaged(vec![LOST_BASE]) {
+        observe::base_lost();
+    }
+    Ok(opened)
 }
 
 /// Makes segments ahead of time, so that no append waits for one.
@@ -227,7 +245,7 @@ impl Spindle {
                     observe::peers_not_kept(&error);
                 }
             }
-            DiskNote::Reopen { is_whole, doubts } => self.reopen(is_whole, doubts),
+            DiskNote::Reopen { is_whole, doubts, has_peers } => self.reopen((is_whole, doubts), has_peers),
         }
     }
 
@@ -246,11 +264,11 @@ impl Spindle {
             let outcome = Err(Error::Poisoned.into());
             return self.leave(Note::Snapshot { base: Box::new(base.clone()), outcome });
         };
-        let bytes = taken.bytes();
+        let contents = taken.contents();
         match store.snapshot_taken(taken) {
             Ok(()) => {
                 let base = Box::new(base.clone());
-                self.leave(Note::Snapshot { base, outcome: Ok(bytes) });
+                self.leave(Note::Snapshot { base, outcome: Ok(contents) });
             }
             Err(error) => {
                 // Whoever waits for it is told, and the next one can be taken.
@@ -263,11 +281,16 @@ impl Spindle {
 
     /// Nothing is known of the disk any more (S12).
     fn fail(&mut self, error: Error) {
+        if let (Some(store), Error::Rot { .. } | Error::Hole { .. }) = (&mut self.store, &error) {
+            // Every byte is looked at when it is opened again: by its extracts alone the log would seem whole. If the note
+            // cannot be written, the same damage is met again.
+            let _ = store.doubt();
+        }
         self.store = None;
         self.leave(Note::DiskFailed(error));
     }
 
-    fn reopen(&mut self, is_whole: bool, doubts: bool) {
+    fn reopen(&mut self, (is_whole, doubts): (bool, bool), has_peers: bool) {
         let noted = match &mut self.store {
             Some(store) if is_whole => store.recovered(),
             Some(store) if doubts => store.doubt(),
@@ -276,7 +299,7 @@ impl Spindle {
         // Its lock is taken anew.
         self.store = None;
         self.life += 1;
-        let opened = noted.and_then(|()| ReplicaStore::open(&self.disk, self.options));
+        let opened = noted.and_then(|()| open(&self.disk, self.options, has_peers));
         let opened = opened.map(|(store, state)| {
             let reader = store.as_ref().map(ReplicaStore::reader);
             self.store = store;

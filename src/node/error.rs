@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::Error;
-use crate::protocol::request::{ClientRole, Refused};
+use crate::protocol::request::Refused;
 use crate::protocol::{ConfigError, Halt};
 use crate::types::{ClusterId, ReplicaId};
 
@@ -107,8 +107,9 @@ impl fmt::Display for ReplicaError {
             ),
             ReplicaError::Blank { id } => write!(
                 f,
-                "the directory holds no replica {id}, or its newest snapshot is damaged; make a new one with bootstrap \
-                 or join in an empty directory, and if its disk was lost, remove it from the membership first"
+                "the directory holds no replica {id}, or its newest snapshot is damaged: then name its peers, and it gets \
+                 another one from them; else make a new replica with bootstrap or join in an empty directory, and if its \
+                 disk was lost, remove it from the membership first"
             ),
             ReplicaError::OtherReplica { asked, found } => {
                 write!(
@@ -144,11 +145,6 @@ fn fmt_refused(refused: &Refused, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Refused::UnknownProducer => f.write_str("the producer is not registered, or was forgotten; register"),
         Refused::BadSize { bytes_max } => write!(f, "the records must have from 1 to {bytes_max} bytes"),
         Refused::Denied { needs } => {
-            let needs = match needs {
-                ClientRole::Read => "read",
-                ClientRole::Append => "append",
-                ClientRole::Admin => "admin",
-            };
             write!(f, "the certificate does not allow it; it takes one with the role {needs}")
         }
         Refused::Trimmed { first } => {

@@ -39,6 +39,8 @@ pub(crate) struct Body {
     /// end, and so do they.
     pub(crate) running: Box<dyn Running>,
     pub(crate) others: Vec<JoinHandle<()>>,
+    /// While it is here, the scrubbing thread goes on, if there is one.
+    pub(crate) scrub: Option<Sender<()>>,
     /// The disk's thread, which has to be told.
     pub(crate) disk: (Sender<DiskNote>, JoinHandle<Result<(), Error>>),
 }
@@ -72,6 +74,7 @@ impl Life {
         let Some(body) = self.body.lock().take() else { return Ok(()) };
         body.running.end();
         self.shown.close();
+        drop(body.scrub);
         let (closed, wait) = bounded(1);
         let (others, (to_disk, disk)) = (body.others, body.disk);
         // On a thread of its own: whoever ends a replica need not wait for a disk that stands still.

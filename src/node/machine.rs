@@ -27,8 +27,9 @@ pub type Frozen = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
 /// struct Bytes(Arc<AtomicU64>);
 ///
 /// impl StateMachine for Bytes {
-///     fn apply(&mut self, _: Lsn, _: Epoch, record: &[u8]) {
+///     fn apply(&mut self, _: Lsn, _: Epoch, record: &[u8]) -> io::Result<()> {
 ///         self.0.fetch_add(record.len() as u64, Ordering::Relaxed);
+///         Ok(())
 ///     }
 ///
 ///     fn snapshot(&mut self) -> Frozen {
@@ -63,18 +64,12 @@ pub type Frozen = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
 pub trait StateMachine: Send {
     /// Takes the next record. They come in the order of their LSNs, each of them once; an LSN that is left out is a record
     /// of the protocol's own.
-    fn apply(&mut self, lsn: Lsn, epoch: Epoch, record: &[u8]);
-
-    /// As [`apply`](StateMachine::apply), which it calls; to be written instead by a machine that can fail, such as one that
-    /// keeps its state on a disk.
     ///
     /// # Errors
-    /// The record was not taken: it comes once more after a second, and nothing after it before that. The replica goes on
-    /// without it in all else, says so by an event and a metric, and its status shows how far the machine is.
-    fn try_apply(&mut self, lsn: Lsn, epoch: Epoch, record: &[u8]) -> io::Result<()> {
-        self.apply(lsn, epoch, record);
-        Ok(())
-    }
+    /// For a machine that can fail, such as one that keeps its state on a disk. The record was not taken: it comes once
+    /// more after a second, and nothing after it before that. The replica goes on without it in all else, says so by an event
+    /// and a metric, and its status shows how far the machine is.
+    fn apply(&mut self, lsn: Lsn, epoch: Epoch, record: &[u8]) -> io::Result<()>;
 
     /// Up to and with which record the state is here already, for a machine that keeps its state by itself. Asked before a
     /// [`restore`](StateMachine::restore): what the machine has is not given to it again, be it in a snapshot or in records.

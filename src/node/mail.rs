@@ -9,11 +9,12 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use super::driver::Done;
 use super::error::{ReplicaError, Result};
 use super::place::Bell;
+use super::readers::Key;
 use super::store::StoreReader;
 use super::ticket::Promise;
 use crate::error::Error;
 use crate::protocol::request::{Reply, Request};
-use crate::protocol::{Base, State};
+use crate::protocol::{Base, Contents, State};
 use crate::transport::SessionId;
 use crate::types::Lsn;
 
@@ -46,18 +47,29 @@ pub(crate) enum Note {
         /// What it goes with.
         base: Box<Base>,
         /// Bytes of the application's part, or why there is none.
-        outcome: Result<u64>,
+        outcome: Result<Contents>,
     },
-    /// A reader's answer to a client.
-    Reply {
+    /// What was to be read once was read, or why not.
+    Answer {
         /// Who has asked.
         asker: Asker,
         /// The answer.
         reply: Reply,
         /// The bytes beside it.
         pieces: Vec<Bytes>,
-        /// Whether the readers wait to hear that it is on its way: it is a part of a subscription, or large.
-        is_awaited: bool,
+        /// Whether the readers wait to hear that it is on its way.
+        is_large: bool,
+    },
+    /// A part of a subscription, of which the readers wait to hear that it is on its way; or why it has ended.
+    Part {
+        /// What the subscription is called.
+        key: Key,
+        /// Which of those that were called so, one after the other.
+        life: u64,
+        /// The part.
+        reply: Reply,
+        /// The bytes beside it.
+        pieces: Vec<Bytes>,
     },
     /// A thread has panicked.
     Died {

@@ -1,14 +1,16 @@
 //! A replica's node: drives `protocol` over `log` and `transport`.
 //!
-//! [`ReplicaOptions`] makes and starts a [`Replica`], which is three threads and more:
+//! [`ReplicaOptions`] makes and starts a [`Replica`], which is some threads:
 //!
 //! | thread | does | never |
 //! |---|---|---|
 //! | the network's, of `transport` | gives the node (`actor.rs`) its turns: the protocol's core, and who waits for what | waits for a disk |
 //! | `annals-disk` | owns the [`ReplicaStore`]: writes and syncs | |
+//! | `annals-prepare` | makes the next segment ahead of time | |
 //! | `annals-feed` | reads what peers lack from the log and the snapshots | writes |
 //! | `annals-apply` | gives committed records to the [`StateMachine`], freezes and restores it | |
 //! | `annals-read` | serves clients that read and subscribe | shows what is not committed |
+//! | `annals-scrub` | reads the sealed segments now and then, and doubts what is damaged | writes |
 //! | `annals-snapshot`, now and then | writes a snapshot from a frozen view | |
 //!
 //! They leave each other notes in channels, and each piece of state has one thread that owns it. What of a node needs no
@@ -39,6 +41,7 @@ mod reading;
 mod records;
 mod replica;
 mod scribble;
+mod scrub;
 mod shown;
 mod start;
 mod store;

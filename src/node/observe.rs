@@ -2,14 +2,17 @@
 //!
 //! Called for roles, snapshots and failures, and for groups at most; never for a record.
 
-#![cfg_attr(not(any(feature = "metrics", feature = "tracing")), allow(unused_variables))]
+#![cfg_attr(
+    not(any(feature = "metrics", feature = "tracing")),
+    allow(unused_variables, reason = "told to nobody")
+)]
 
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::node::error::ReplicaError;
 use crate::protocol::request::DiskHealth;
-use crate::protocol::{Halt, Member, Role};
+use crate::protocol::{Contents, Halt, Member, Role};
 use crate::types::{Epoch, Lsn, LsnRange, ReplicaId};
 
 /// The role, the epoch or the primary has changed.
@@ -23,7 +26,7 @@ pub(crate) fn became(me: Member, role: Role, epoch: Epoch, primary: Option<Repli
     #[cfg(feature = "tracing")]
     tracing::info!(
         replica = me.id.get(),
-        ?role,
+        %role,
         epoch = epoch.get(),
         primary = primary.map(ReplicaId::get),
         "the role has changed"
@@ -82,8 +85,19 @@ pub(crate) fn disk_health(me: Member, health: DiskHealth) {
     #[cfg(feature = "tracing")]
     match health {
         DiskHealth::Good => tracing::info!(replica = me.id.get(), "the disk does what it should"),
-        other => tracing::warn!(replica = me.id.get(), health = ?other, "the disk is not well"),
+        other => tracing::warn!(replica = me.id.get(), health = %other, "the disk is not well"),
     }
+}
+
+/// The newest snapshot does not check, and was put aside: another one comes from a peer.
+pub(crate) fn base_lost() {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("annals_unreadable_total").increment(1);
+    #[cfg(feature = "tracing")]
+    tracing::error!(
+        "the newest snapshot does not check, and was put aside; this replica gets another one from its peers, and does \
+         not vote before"
+    );
 }
 
 /// A record that should be there could not be read.
@@ -111,10 +125,10 @@ pub(crate) fn refused(lsn: Lsn, error: &std::io::Error) {
 }
 
 /// A snapshot was taken, or not.
-pub(crate) fn snapshot(me: Member, lsn: Lsn, outcome: &Result<u64, ReplicaError>) {
+pub(crate) fn snapshot(me: Member, lsn: Lsn, outcome: &Result<Contents, ReplicaError>) {
     #[cfg(feature = "metrics")]
     match outcome {
-        Ok(bytes) => {
+        Ok(Contents { bytes, .. }) => {
             metrics::counter!("annals_snapshots_total").increment(1);
             metrics::gauge!("annals_snapshot_bytes").set(*bytes as f64);
         }
@@ -122,7 +136,9 @@ pub(crate) fn snapshot(me: Member, lsn: Lsn, outcome: &Result<u64, ReplicaError>
     }
     #[cfg(feature = "tracing")]
     match outcome {
-        Ok(bytes) => tracing::info!(replica = me.id.get(), lsn = lsn.get(), bytes, "a snapshot was taken"),
+        Ok(Contents { bytes, .. }) => {
+            tracing::info!(replica = me.id.get(), lsn = lsn.get(), bytes, "a snapshot was taken")
+        }
         Err(error) => tracing::warn!(replica = me.id.get(), lsn = lsn.get(), %error, "no snapshot was taken"),
     }
 }

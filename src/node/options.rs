@@ -80,9 +80,13 @@ pub struct ReplicaOptions {
     pub(super) lease_drift_ppm: Option<u32>,
     pub(super) machine: Option<Box<dyn StateMachine>>,
     pub(super) policy: Policy,
+    pub(super) scrub_bytes_per_s: Option<u64>,
     pub(super) store: StoreOptions,
     pub(super) driver: DriverOptions,
 }
+
+/// So many bytes of sealed segments are read in a second, so that damage is found.
+const SCRUB_BYTES_PER_S: u64 = 16 << 20;
 
 /// The files with a replica's certificate.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -123,6 +127,7 @@ impl ReplicaOptions {
             lease_drift_ppm: None,
             machine: None,
             policy: Policy::default(),
+            scrub_bytes_per_s: Some(SCRUB_BYTES_PER_S),
             store: StoreOptions::default(),
             driver: DriverOptions::default(),
         }
@@ -235,14 +240,22 @@ impl ReplicaOptions {
         self
     }
 
-    /// While fewer groups wait for their commit, a primary makes a group of whatever has been asked for; else it lets more
-    /// gather.
+    /// Reads the sealed segments in the background, no faster than this, default 16 MiB a second: a pass through all of them
+    /// begins shortly after a start, because opening the log does not read them, and then each hour. What is damaged is
+    /// fetched from the primary again. With 0, damage is found only by those who read what is damaged.
+    pub fn scrub_bytes_per_s(mut self, bytes_per_s: u64) -> ReplicaOptions {
+        self.scrub_bytes_per_s = Some(bytes_per_s).filter(|rate| *rate > 0);
+        self
+    }
+
+    /// While fewer groups wait for their commit, default 2, a primary makes a group of whatever has been asked for; else it
+    /// lets more gather.
     pub fn depth(mut self, groups: usize) -> ReplicaOptions {
         self.driver.depth = groups.max(1);
         self
     }
 
-    /// Bytes of a segment file.
+    /// Bytes of a segment file, default 64 MiB. A larger group gets a larger segment.
     pub fn segment_bytes(mut self, bytes: u64) -> ReplicaOptions {
         self.store.segment_bytes = bytes;
         self

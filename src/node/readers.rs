@@ -38,6 +38,8 @@ pub(crate) enum ReadNote {
     Subscribe {
         /// What it is called.
         key: Key,
+        /// Which of those that are called so, one after the other.
+        life: u64,
         /// The first record.
         from: Lsn,
         /// So many bytes may be sent.
@@ -62,6 +64,7 @@ pub(crate) enum ReadNote {
 pub(crate) type Key = (SessionId, u64);
 
 struct Subscriber {
+    life: u64,
     next: Lsn,
     credit: u64,
     /// What was sent beyond the credit: a frame is not cut. Credit to come pays for it first.
@@ -167,9 +170,9 @@ impl Readers {
         match note {
             ReadNote::More => self.is_more = true,
             ReadNote::Read(job) => self.desks.add(job),
-            ReadNote::Subscribe { key, from, credit } => {
+            ReadNote::Subscribe { key, life, from, credit } => {
                 let next = from.max(Lsn::FIRST);
-                let new = Subscriber { next, credit, debt: 0, is_waiting: false, is_ready: false };
+                let new = Subscriber { life, next, credit, debt: 0, is_waiting: false, is_ready: false };
                 self.subscribers.insert(key, new);
                 // Before it is looked at what is shown: see `Audience`.
                 self.count();
@@ -223,8 +226,7 @@ impl Readers {
         // It may have ended since, and another one begun under its number.
         let Some(subscriber) = self.subscribers.get_mut(&key).filter(|one| one.is_ready) else { return };
         subscriber.is_ready = false;
-        let bytes_max = subscriber.credit.min(READ_BYTES);
-        let asker = Asker::Client { session: key.0, number: key.1 };
+        let (life, bytes_max) = (subscriber.life, subscriber.credit.min(READ_BYTES));
         let read = match &view.reader {
             Some(reader) => read_records(reader, subscriber.next, view.through, bytes_max),
             // It is opened again: then there is a note.
@@ -239,13 +241,14 @@ impl Readers {
                 subscriber.spend(bytes);
                 // What held only records of the protocol's own is told too, so that the client knows where it is.
                 subscriber.is_waiting = true;
-                self.reply(asker, reply, pieces, true);
+                self.leave(Note::Part { key, life, reply, pieces });
             }
             // It is about to be opened again; then there is a note.
             Err(ReplicaError::Log(Error::Closed)) => {}
             Err(error) => {
                 self.subscribers.remove(&key);
-                self.fail(asker, error);
+                let reply = Reply::Refused(self.refused(error));
+                self.leave(Note::Part { key, life, reply, pieces: vec![] });
             }
         }
     }
@@ -260,7 +263,10 @@ impl Readers {
         };
         let (reply, pieces) = match read {
             Ok(read) => read,
-            Err(error) => return self.fail(asker, error),
+            Err(error) => {
+                let reply = Reply::Refused(self.refused(error));
+                return self.leave(Note::Answer { asker, reply, pieces: vec![], is_large: false });
+            }
         };
         let bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
         let large = match asker {
@@ -270,7 +276,7 @@ impl Readers {
         if let Some(key) = large {
             self.desks.wait_for(key);
         }
-        self.reply(asker, reply, pieces, large.is_some());
+        self.leave(Note::Answer { asker, reply, pieces, is_large: large.is_some() });
     }
 
     fn records(&self, from: Lsn, bytes_max: u64) -> Result<(Reply, Vec<Bytes>)> {
@@ -292,25 +298,23 @@ impl Readers {
         Ok((Reply::Frames { range: group.range }, vec![frames]))
     }
 
-    fn fail(&self, asker: Asker, error: ReplicaError) {
-        let refused = match error {
+    /// What a client is told of an error, and the node of damage.
+    fn refused(&self, error: ReplicaError) -> Refused {
+        match error {
             ReplicaError::Refused(refused) => refused,
             ReplicaError::Log(Error::Closed) => Refused::Busy,
             ReplicaError::Log(error) => {
-                let refused = Refused::NotPossible {
-                    reason: format!("the records cannot be read here: {error}; ask another replica"),
-                };
-                let _ = self.mail.leave(Note::Doubt(error));
-                refused
+                let reason = format!("the records cannot be read here: {error}; ask another replica");
+                self.leave(Note::Doubt(error));
+                Refused::NotPossible { reason }
             }
             other => Refused::NotPossible { reason: other.to_string() },
-        };
-        self.reply(asker, Reply::Refused(refused), vec![], false);
+        }
     }
 
-    fn reply(&self, asker: Asker, reply: Reply, pieces: Vec<Bytes>, is_awaited: bool) {
+    fn leave(&self, note: Note) {
         // Without a node there is nobody to tell.
-        let _ = self.mail.leave(Note::Reply { asker, reply, pieces, is_awaited });
+        let _ = self.mail.leave(note);
     }
 }
 

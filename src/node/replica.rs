@@ -88,7 +88,12 @@ impl Replica {
         let sizes = sizes.collect();
         let payload = match records {
             [record] => Bytes::copy_from_slice(record.as_ref()),
-            records => records.iter().flat_map(|record| record.as_ref()).copied().collect(),
+            records => {
+                let bytes = records.iter().map(|record| record.as_ref().len()).sum();
+                let mut payload = Vec::with_capacity(bytes);
+                records.iter().for_each(|record| payload.extend_from_slice(record.as_ref()));
+                payload.into()
+            }
         };
         self.ask(Request::Append { producer, copies, sizes }, payload, appended)
     }

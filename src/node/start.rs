@@ -20,8 +20,8 @@ use super::place::Place;
 use super::readers::Readers;
 use super::replica::Replica;
 use super::scribble::Scribbler;
+use super::scrub;
 use super::shown::Shown;
-use super::store::ReplicaStore;
 use crate::disk::Disk;
 use crate::protocol::Time;
 
@@ -34,9 +34,17 @@ pub(crate) fn start(
     let id = options.id;
     let (me, known) = identity::check(&*disk, options.known_cluster()?, id)?;
     let config = options.config(me, disk.entropy())?;
-    let (store, state) = ReplicaStore::open(&disk, options.store)?;
+    let peers = with_options(&known, &options);
+    let is_simulated = disk.simulated();
+    if is_simulated {
+        // The logs of tests are short, and are opened as long ones are.
+        options.store.newest_bytes = options.store.segment_bytes;
+    }
+    let (store, state) = disk::open(&disk, options.store, !peers.addresses.is_empty())?;
     let store = store.ok_or(ReplicaError::Blank { id })?;
-    let peers = remember(&*disk, known, &options)?;
+    if peers != known {
+        peers.store(&*disk)?;
+    }
     let listens = place.local_addr().map(|address| address.to_string());
     let own = options.advertise.clone().or(listens);
 
@@ -76,18 +84,22 @@ pub(crate) fn start(
     let transfer_max = config.timing.transfer_max;
     let node = Node::new((config, options.driver), (driver, origin), ways, upkeep, (own, peers));
     let running = place.begin(Box::new(node))?;
-    let others = vec![apply_thread, readers_thread, feeder_thread];
-    let body = Mutex::new(Some(Body { running, others, disk: (to_disk, disk_thread) }));
+    let mut others = vec![apply_thread, readers_thread, feeder_thread];
+    let mut goes_on = None;
+    if let Some(bytes_per_s) = options.scrub_bytes_per_s {
+        let (scrub, scrub_thread) =
+            scrub::spawn(Arc::clone(&shown), Arc::clone(&mail), (bytes_per_s, is_simulated))?;
+        others.push(scrub_thread);
+        goes_on = Some(scrub);
+    }
+    let body = Body { running, others, scrub: goes_on, disk: (to_disk, disk_thread) };
+    let body = Mutex::new(Some(body));
     Ok(Replica::new(Arc::new(Life { me, shown, mail, transfer_max, body })))
 }
 
-/// What is said now of where the others are goes before what was known; all of it is kept.
-fn remember(disk: &dyn Disk, known: Peers, options: &ReplicaOptions) -> Result<Peers> {
+/// What is said now of where the others are goes before what was known.
+fn with_options(known: &Peers, options: &ReplicaOptions) -> Peers {
     let mut addresses: BTreeMap<_, _> = known.addresses.clone();
     addresses.extend(options.peers.iter().filter(|(id, _)| *id != options.id).cloned());
-    let peers = Peers { addresses, ..known.clone() };
-    if peers != known {
-        peers.store(disk)?;
-    }
-    Ok(peers)
+    Peers { addresses, ..known.clone() }
 }

@@ -1,12 +1,15 @@
 //! What one replica keeps on its disk.
 
 mod append;
+mod bulk;
+mod extract;
 mod front;
 mod mend;
 mod open;
 mod part;
 mod reader;
 mod recent;
+mod scrub;
 mod shared;
 mod snapshots;
 mod source;
@@ -23,7 +26,7 @@ use std::sync::Arc;
 
 use self::append::{Notes, Pending};
 use self::front::Front;
-use self::open::WINDOW_BYTES;
+use self::open::{Others, WINDOW_BYTES};
 use self::part::Part;
 pub use self::reader::StoreReader;
 use self::shared::Shared;
@@ -34,7 +37,7 @@ pub use self::spares::{Preparation, Prepared};
 use self::stage::Stage;
 use crate::disk::{Disk, DurableWriter};
 use crate::error::{Error, Result};
-use crate::format::{FrameKind, Vote};
+use crate::format::{Extract, FrameKind, Vote};
 use crate::log::store::Files;
 use crate::log::superblock_file::{Copies, SuperblockFile};
 use crate::protocol::{Base, EpochHistory, Member, Meta, SnapshotId, State};
@@ -51,13 +54,21 @@ pub struct StoreOptions {
     pub segment_bytes: u64,
     /// Bytes of the newest frames that are kept in memory, for those who read them. By default 32 MiB.
     pub cache_bytes: u64,
+    /// Bytes at the end of the log that are read when it is opened, whatever the extracts of segments say. More than may
+    /// wait for its commit: by default 96 MiB.
+    pub newest_bytes: u64,
     /// How groups are written; by default as it was found to be the fastest when the store was made.
     pub write_method: Option<WriteMethod>,
 }
 
 impl Default for StoreOptions {
     fn default() -> StoreOptions {
-        StoreOptions { segment_bytes: 64 << 20, cache_bytes: 32 << 20, write_method: None }
+        StoreOptions {
+            segment_bytes: 64 << 20,
+            cache_bytes: 32 << 20,
+            newest_bytes: 96 << 20,
+            write_method: None,
+        }
     }
 }
 
@@ -88,6 +99,10 @@ pub struct ReplicaStore {
     /// What was written since the last sync.
     pending: Vec<Pending>,
     notes: Notes,
+    /// Of the tail.
+    extract: Extract,
+    /// Of segments that were sealed since somebody [prepared](ReplicaStore::prepare) the next one.
+    extracts: Vec<extract::Waiting>,
     spares: Spares,
     /// Of the records that are retained, also of those that are not synced.
     history: EpochHistory,
@@ -117,12 +132,26 @@ impl ReplicaStore {
     /// Opens the store, and recovers it: what was never synced may be gone, what was is there.
     ///
     /// Lost records are replaced by gaps, after that was noted durably; the state then says which (S11). Without
-    /// anything in the directory, or without its superblock or its base, there is no store, and the state is blank.
+    /// anything in the directory, or without its superblock or a base that checks, there is no store, and the state is
+    /// blank; unless the base was [put aside](ReplicaStore::open_among_peers).
     ///
     /// # Errors
     /// [`Error::NewerVersion`], [`Error::InUse`], and whatever the operating system says.
     pub fn open(disk: &Arc<dyn Disk>, options: StoreOptions) -> Result<(Option<ReplicaStore>, State)> {
-        open::open(disk, options)
+        open::open(disk, options, Others::AreNone)
+    }
+
+    /// As [`open`](ReplicaStore::open), for a replica that has peers: a base that does not check is put aside, so that one of
+    /// theirs takes its place, and the store opens with [`LOST_BASE`](crate::protocol::LOST_BASE) lost; with `open`, too, from
+    /// then on. What is put aside is kept until nothing is lost any more.
+    ///
+    /// # Errors
+    /// As for `open`.
+    pub fn open_among_peers(
+        disk: &Arc<dyn Disk>,
+        options: StoreOptions,
+    ) -> Result<(Option<ReplicaStore>, State)> {
+        open::open(disk, options, Others::HaveABase)
     }
 
     /// The identity of the disk: the log's id.
@@ -150,7 +179,7 @@ impl ReplicaStore {
     }
 
     /// The newest record of which a later one, or the superblock, says that it was synced: if it, or one before it, is
-    /// damaged, opening the store tells. Damage to newer ones cannot be told from a torn write.
+    /// damaged, that is told by opening the store, or by whoever reads it. Damage to newer ones cannot be told from a torn write.
     #[must_use]
     pub const fn vouched(&self) -> Lsn {
         self.vouched
@@ -234,7 +263,9 @@ impl ReplicaStore {
         self.shared.with(|view| view.changed());
         // Also those that readers have had open for a while.
         self.shared.close_unused();
+        self.extracts.retain(|extract| extract.first() > through);
         for part in &gone {
+            extract::forget(&self.files, part.header.first_lsn)?;
             let fits = part.header.segment_bytes == self.options.segment_bytes;
             if !fits || !self.spares.retire(&part.name) {
                 self.files.remove(&part.name)?;

@@ -50,7 +50,7 @@ impl Subscription {
     /// [`Refused::Trimmed`](crate::protocol::request::Refused::Trimmed) if the replica has it no more, [`ReplicaError::Closed`] once it is shut down,
     /// [`ReplicaError::Log`] if it cannot be read here.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Record>> {
-        self.next_until(Some(Instant::now() + timeout))
+        self.next_until(Instant::now().checked_add(timeout))
     }
 
     /// The LSN to go on from, in another subscription.

@@ -37,6 +37,8 @@ struct Cell {
 #[derive(Default)]
 struct State {
     answer: Option<Result<Reply>>,
+    /// Whoever waited has it: there is no other.
+    is_taken: bool,
     is_slept_on: bool,
     waker: Option<Waker>,
 }
@@ -52,6 +54,9 @@ impl<T> Ticket<T> {
     ///
     /// # Errors
     /// [`ReplicaError::Refused`] with what to do next, and [`ReplicaError::Closed`] if the replica was shut down.
+    ///
+    /// # Panics
+    /// If the answer was taken before, by [`wait_timeout`](Ticket::wait_timeout).
     pub fn wait(self) -> Result<T> {
         self.take(None).expect("without a deadline there is an answer").and_then(self.read)
     }
@@ -64,8 +69,8 @@ impl<T> Ticket<T> {
     /// # Panics
     /// If the answer was taken before.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<T> {
-        let deadline = Instant::now() + timeout;
-        self.take(Some(deadline)).ok_or(ReplicaError::TimedOut)?.and_then(self.read)
+        let deadline = Instant::now().checked_add(timeout);
+        self.take(deadline).ok_or(ReplicaError::TimedOut)?.and_then(self.read)
     }
 
     /// Whether the answer is there.
@@ -77,18 +82,30 @@ impl<T> Ticket<T> {
     fn take(&self, deadline: Option<Instant>) -> Option<Result<Reply>> {
         let mut state = self.cell.state.lock();
         loop {
-            if let Some(answer) = state.answer.take() {
+            if let Some(answer) = state.take() {
                 return Some(answer);
             }
             state.is_slept_on = true;
             match deadline {
                 None => self.cell.answered.wait(&mut state),
                 Some(deadline) if self.cell.answered.wait_until(&mut state, deadline).timed_out() => {
-                    return state.answer.take();
+                    return state.take();
                 }
                 Some(_) => {}
             }
         }
+    }
+}
+
+impl State {
+    /// The answer, if it is there.
+    ///
+    /// # Panics
+    /// If it was taken before: whoever waits would do so for ever.
+    fn take(&mut self) -> Option<Result<Reply>> {
+        assert!(!self.is_taken, "the answer was taken before");
+        self.is_taken = self.answer.is_some();
+        self.answer.take()
     }
 }
 
@@ -97,7 +114,7 @@ impl<T> Future for Ticket<T> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
         let mut state = self.cell.state.lock();
-        match state.answer.take() {
+        match state.take() {
             Some(answer) => Poll::Ready(answer.and_then(self.read)),
             None => {
                 state.waker = Some(context.waker().clone());
@@ -202,6 +219,15 @@ impl Receipt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[should_panic(expected = "taken before")]
+    fn an_answer_is_taken_once() {
+        let (ticket, promise) = promise(|_| Ok(()));
+        promise.keep(Ok(Reply::Done));
+        ticket.wait_timeout(Duration::ZERO).unwrap();
+        let _ = ticket.wait();
+    }
 
     /// Whoever waits with a deadline, over and over, for what does not come would else be remembered for ever.
     #[test]

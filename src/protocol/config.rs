@@ -42,6 +42,9 @@ pub enum Start {
     Member,
     /// As somebody new, who waits to be added to the cluster.
     Newcomer,
+    /// With what it has, in a process that goes on: it [was told to lead](super::Replica::is_chosen) when its log could not be
+    /// used any more and had to be opened again.
+    Chosen,
 }
 
 /// Who takes over when the primary is gone.

@@ -2,7 +2,7 @@
 
 use super::group::Group;
 use super::membership::{Member, Quorums};
-use super::message::{Envelope, SnapshotId};
+use super::message::{Contents, Envelope, SnapshotId};
 use super::state::Base;
 use crate::types::{LogIncarnation, Lsn, LsnRange, ProducerId, ReplicaId};
 
@@ -55,8 +55,8 @@ pub enum Input {
     SnapshotTaken {
         /// The replicated state that goes with it.
         base: Base,
-        /// Size of the application's part, in bytes.
-        bytes: u64,
+        /// What the application's part is.
+        contents: Contents,
     },
     /// What [`Effect::ReadSnapshot`](super::Effect::ReadSnapshot) asked for. The bytes are kept until the effects have been polled.
     SnapshotRead {

@@ -184,24 +184,39 @@ pub struct ProbeReply {
     pub staged: Option<Staged>,
 }
 
-/// A snapshot's identity: the position that it covers. There is at most one content for each.
+/// A snapshot's identity. Two replicas may write down the same state as different bytes: a part that came from one of
+/// them is of no use with the rest of the other's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
-pub struct SnapshotId(pub Position);
+pub struct SnapshotId {
+    /// The last record that it covers.
+    pub position: Position,
+    /// CRC of the application's part.
+    pub checksum: u32,
+}
+
+/// What is said of the application's part of a snapshot before its bytes are there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub struct Contents {
+    /// Its size, in bytes.
+    pub bytes: u64,
+    /// Its CRC: whoever receives the bytes switches to them only if they give it.
+    pub checksum: u32,
+}
 
 /// A snapshot, but for its bytes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct SnapshotOffer {
     /// The replicated state as of the snapshot's last record.
     pub base: Arc<Base>,
-    /// Size of the application's part, in bytes.
-    pub bytes: u64,
+    /// What the application's part has to be.
+    pub contents: Contents,
 }
 
 impl SnapshotOffer {
     /// The snapshot's identity.
     #[must_use]
     pub fn id(&self) -> SnapshotId {
-        SnapshotId(self.base.position)
+        SnapshotId { position: self.base.position, checksum: self.contents.checksum }
     }
 }
 

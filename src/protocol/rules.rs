@@ -81,7 +81,7 @@ impl Rules {
     }
 
     #[cfg(not(any(test, feature = "sim")))]
-    #[allow(clippy::unused_self)]
+    #[allow(clippy::unused_self, reason = "as in the builds of tests")]
     pub(crate) const fn hold(self, _rule: Rule) -> bool {
         true
     }

@@ -4,7 +4,7 @@ use super::group::Content;
 use super::health::Health;
 use super::history::{EpochHistory, Position};
 use super::membership::{Member, Membership};
-use super::message::SnapshotId;
+use super::message::{Contents, SnapshotId};
 use super::producers::Producers;
 use crate::types::{Epoch, LogIncarnation, Lsn};
 use std::sync::Arc;
@@ -60,6 +60,6 @@ pub struct State {
     pub health: Health,
     /// A snapshot that was being received.
     pub staged: Option<Staged>,
-    /// Size of the base's snapshot in bytes, if it can be sent to others.
-    pub snapshot_bytes: Option<u64>,
+    /// What the application's part of the base's snapshot is, if it can be sent to others.
+    pub contents: Option<Contents>,
 }

@@ -86,7 +86,7 @@ pub(super) fn previous_digest(
         at = group.end();
     }
     // A group that a truncation has cut is not folded in as a whole.
-    (at == end).then(|| sums.iter().rev().fold(digest, |digest, sum| digest.unfold(*sum)))
+    (at == end).then(|| sums.iter().rev().fold(digest, |digest, sum| digest.before(*sum)))
 }
 
 fn group_at(file: &dyn File, header: &SegmentHeader, position: u64) -> Option<GroupHeader> {

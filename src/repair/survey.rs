@@ -135,6 +135,7 @@ impl Survey {
                 self.unfinished_repair.get_or_insert_with(|| name.clone());
                 FileRole::Quarantine
             }
+            FileName::Extract(_) => FileRole::Replica,
             FileName::Other if OF_A_REPLICA.contains(&&*name) => FileRole::Replica,
             FileName::Unfinished | FileName::Other => FileRole::Other,
         };

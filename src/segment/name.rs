@@ -24,6 +24,8 @@ pub(crate) const OF_A_REPLICA: [&str; 5] = [BASE, STAGE, INSTALLING, DAMAGED, PE
 pub(crate) const QUARANTINE: &str = "quarantine-";
 /// What the name of a repair's journal ends with while the repair is not finished.
 pub(crate) const PENDING: &str = ".pending";
+/// What the names of extracts end with.
+const EXTRACT: &str = ".extract";
 /// What the names of files end with that are being prepared, those of a repair included.
 pub(crate) const UNFINISHED: &str = ".tmp";
 
@@ -38,6 +40,8 @@ pub(crate) enum FileName {
     Segment(Lsn),
     /// A prepared segment; it holds records if a crash came before its renaming.
     Spare(u64),
+    /// What a replica has noted of the frames of the segment that begins with this LSN.
+    Extract(Lsn),
     /// A file that was being prepared, worth nothing.
     Unfinished,
     /// What a repair has put aside, or the journal of one that is done.
@@ -61,11 +65,14 @@ impl FileName {
             let is_pending = rest.strip_suffix(PENDING).is_some_and(is_stamp);
             return if is_pending { FileName::PendingRepair } else { FileName::Quarantine };
         }
-        let Some(stem) = name.strip_suffix(".seg") else { return FileName::Other };
         let number = |digits: &str, width| {
             let plain = digits.len() >= width && digits.bytes().all(|digit| digit.is_ascii_digit());
             digits.parse().ok().filter(|_| plain)
         };
+        if let Some(digits) = name.strip_suffix(EXTRACT) {
+            return number(digits, 20).map_or(FileName::Other, |lsn| FileName::Extract(Lsn::new(lsn)));
+        }
+        let Some(stem) = name.strip_suffix(".seg") else { return FileName::Other };
         match stem.strip_prefix("spare-") {
             Some(digits) => number(digits, 6).map_or(FileName::Other, FileName::Spare),
             None => number(stem, 20).map_or(FileName::Other, |lsn| FileName::Segment(Lsn::new(lsn))),
@@ -92,6 +99,12 @@ pub(crate) fn segment_name(first: Lsn) -> String {
     format!("{:020}.seg", first.get())
 }
 
+/// The name of the extract of the segment that begins with `first`.
+#[cfg(any(feature = "quic", feature = "sim"))]
+pub(crate) fn extract_name(first: Lsn) -> String {
+    format!("{:020}{EXTRACT}", first.get())
+}
+
 /// The name of the prepared segment `number`.
 pub(crate) fn spare_name(number: u64) -> String {
     format!("spare-{number:06}.seg")
@@ -106,6 +119,8 @@ mod tests {
         for number in [0, 1, 999_999, 1_000_000, u64::MAX] {
             assert_eq!(FileName::of(&spare_name(number)), FileName::Spare(number));
             assert_eq!(FileName::of(&segment_name(Lsn::new(number))), FileName::Segment(Lsn::new(number)));
+            let extract = format!("{number:020}{EXTRACT}");
+            assert_eq!(FileName::of(&extract), FileName::Extract(Lsn::new(number)));
         }
     }
 

@@ -53,7 +53,7 @@ impl Identity {
     pub fn name(&self) -> String {
         match self {
             Identity::Replica { cluster, id } => format!("replica-{id}.{cluster}.annals"),
-            Identity::Client { cluster, role, name } => format!("{}.{name}.{cluster}.annals", word(*role)),
+            Identity::Client { cluster, role, name } => format!("{role}.{name}.{cluster}.annals"),
         }
     }
 
@@ -77,7 +77,7 @@ impl Identity {
             }
             (None, Some(cluster)) => Identity::Client {
                 cluster: cluster_of(cluster)?,
-                role: role_of(first)?,
+                role: ClientRole::ALL.into_iter().find(|role| role.as_str() == first)?,
                 name: second.to_owned(),
             },
             _ => return None,
@@ -105,23 +105,6 @@ pub(crate) fn is_client_name(name: &str) -> bool {
         && name.bytes().all(is_plain)
         && !name.starts_with('-')
         && !name.ends_with('-')
-}
-
-const fn word(role: ClientRole) -> &'static str {
-    match role {
-        ClientRole::Read => "read",
-        ClientRole::Append => "append",
-        ClientRole::Admin => "admin",
-    }
-}
-
-fn role_of(word: &str) -> Option<ClientRole> {
-    match word {
-        "read" => Some(ClientRole::Read),
-        "append" => Some(ClientRole::Append),
-        "admin" => Some(ClientRole::Admin),
-        _ => None,
-    }
 }
 
 fn cluster_of(label: &str) -> Option<ClusterId> {

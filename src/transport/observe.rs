@@ -1,6 +1,6 @@
 //! Events of the connections between replicas, for whoever listens; nothing where the feature is off.
 
-#![cfg_attr(not(feature = "tracing"), allow(unused_variables))]
+#![cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "told to nobody"))]
 
 use super::error::TransportError;
 use crate::types::ReplicaId;

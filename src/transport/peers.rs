@@ -427,9 +427,10 @@ impl CatchUp {
 }
 
 impl Main {
-    /// Whether it was not refused for a while after its handshake.
+    /// Whether the other side has taken it after its handshake: it says something, or did not refuse it for a while. Without
+    /// the first, a replica that is killed again soon would be dialed with a growing pause, which elections have to wait for.
     fn stands(&self) -> bool {
-        self.since.elapsed() > STANDS
+        self.line.heard.load(Ordering::Relaxed) > 0 || self.since.elapsed() > STANDS
     }
 
     /// Whether the host says that the process is gone. Asked only while nothing is heard.

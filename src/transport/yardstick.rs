@@ -1,6 +1,7 @@
 //! One stream of QUIC with the settings of this room and nothing around it: what catch-up is measured against.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,36 +12,90 @@ use tokio::runtime::{Builder, Runtime};
 use super::certs::{Authority, Validity};
 use super::error::TransportError;
 use super::identity::Identity;
+use super::options::TlsFiles;
 use super::tls::{Proof, Speech};
 use super::tuning;
 use crate::types::{ClusterId, ReplicaId};
 
 /// The size of a write.
 const CHUNK_BYTES: usize = 1 << 20;
+/// What the certificates' files are called.
+const STEM: &str = "yardstick";
+
+/// Whom both ends take each other for.
+const CLUSTER: ClusterId = ClusterId::new(1);
+const ID: ReplicaId = ReplicaId::new(1);
+
+/// The end that receives, and drops what it gets.
+pub struct Sink {
+    runtime: Runtime,
+    endpoint: Endpoint,
+}
+
+impl Sink {
+    /// Listens on the loopback, with certificates that it makes in `dir`.
+    ///
+    /// # Errors
+    /// If there is no socket or directory for it.
+    pub fn bind(dir: &Path) -> Result<Sink, TransportError> {
+        let authority = Authority::new(CLUSTER, Validity::days(1))?;
+        let files = authority.replica(ID, Validity::days(1))?.write(dir, STEM)?;
+        let proof = Proof::load(&files)?;
+        let mut server = quinn::ServerConfig::with_crypto(Arc::new(proof.server(&files)?));
+        server.transport_config(config());
+        let (runtime, endpoint) = endpoint(Some(server)).map_err(failed)?;
+        Ok(Sink { runtime, endpoint })
+    }
+
+    /// Where it is found.
+    ///
+    /// # Errors
+    /// If the socket does not tell.
+    pub fn address(&self) -> Result<SocketAddr, TransportError> {
+        self.endpoint.local_addr().map_err(failed)
+    }
+
+    /// Receives one stream to its end. Bytes received, and how long it took.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub fn receive(self) -> Result<(u64, Duration), TransportError> {
+        self.runtime.block_on(receive(self.endpoint)).ok_or(TransportError::Lost)
+    }
+}
+
+/// Sends one stream for so long to a [`Sink`] that has made its certificates in `dir`.
+///
+/// # Errors
+/// If there is no socket for it, or the connection is lost.
+pub fn pour(lasting: Duration, dir: &Path, into: SocketAddr) -> Result<(), TransportError> {
+    let file = |name: String| dir.join(name);
+    let files = TlsFiles {
+        ca: file("ca.pem".to_owned()),
+        cert: file(format!("{STEM}.pem")),
+        key: file(format!("{STEM}.key")),
+    };
+    let mut client = Proof::load(&files)?.client(&files, Speech::Peer)?;
+    client.transport_config(config());
+    let (runtime, sender) = endpoint(None).map_err(failed)?;
+    let name = Identity::Replica { cluster: CLUSTER, id: ID }.name();
+    runtime.block_on(send(sender, client, into, name, lasting)).ok_or(TransportError::Lost)
+}
 
 /// Sends from one thread to another over loopback for so long. Bytes received, and how long it took.
 ///
 /// # Errors
 /// If there is no socket, directory or thread for it.
-pub fn raw_stream(lasting: Duration, dir: &std::path::Path) -> Result<(u64, Duration), TransportError> {
-    let (cluster, id) = (ClusterId::new(1), ReplicaId::new(1));
-    let authority = Authority::new(cluster, Validity::days(1))?;
-    let files = authority.replica(id, Validity::days(1))?.write(dir, "yardstick")?;
-    let proof = Proof::load(&files)?;
-    let idle_max = Duration::from_secs(10);
-    let config = || Arc::new(tuning::transport_config(true, idle_max, None));
-    let mut server = quinn::ServerConfig::with_crypto(Arc::new(proof.server(&files)?));
-    server.transport_config(config());
-    let mut client = proof.client(&files, Speech::Peer)?;
-    client.transport_config(config());
+pub fn raw_stream(lasting: Duration, dir: &Path) -> Result<(u64, Duration), TransportError> {
+    let sink = Sink::bind(dir)?;
+    let address = sink.address()?;
+    let received = std::thread::spawn(move || sink.receive());
+    pour(lasting, dir, address)?;
+    received.join().unwrap_or(Err(TransportError::Lost))
+}
 
-    let (receiving, receiver) = endpoint(Some(server)).map_err(failed)?;
-    let address = receiver.local_addr().map_err(failed)?;
-    let counted = std::thread::spawn(move || receiving.block_on(receive(receiver)));
-    let (sending, sender) = endpoint(None).map_err(failed)?;
-    let name = Identity::Replica { cluster, id }.name();
-    sending.block_on(send(sender, client, address, name, lasting)).ok_or(TransportError::Lost)?;
-    counted.join().ok().flatten().ok_or(TransportError::Lost)
+fn config() -> Arc<quinn::TransportConfig> {
+    Arc::new(tuning::transport_config(true, Duration::from_secs(10), None))
 }
 
 fn endpoint(server: Option<quinn::ServerConfig>) -> std::io::Result<(Runtime, Endpoint)> {

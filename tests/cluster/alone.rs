@@ -106,6 +106,14 @@ fn records_rot() {
 }
 
 #[test]
+fn bases_rot() {
+    cases("bases_rot", |draw| {
+        let snapshots: &[Kind] = if draw.below(3) == 0 { &[] } else { &[Kind::Snapshot, Kind::Trim] };
+        Mix::calm(draw).with(&[&[Kind::RotBase, Kind::RotBase, Kind::Kill], snapshots].concat())
+    });
+}
+
+#[test]
 fn disks_are_replaced_by_blank_ones() {
     cases("disks_are_replaced_by_blank_ones", |draw| Mix::calm(draw).with(&[Kind::Blank, Kind::Snapshot]));
 }

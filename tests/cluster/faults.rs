@@ -60,6 +60,7 @@ impl World {
             Kind::StepFails => self.plan(at, Plan::fails),
             Kind::StepFills => self.plan(at, Plan::full),
             Kind::Rot => return self.rot(at),
+            Kind::RotBase => return self.rot_base(at),
             Kind::Blank => self.replace_disk(at),
             Kind::Snapshot => self.take_snapshot(at),
             Kind::Trim => {
@@ -271,6 +272,24 @@ impl World {
         self.trace.note(self.now, || {
             format!("{} is harmed: {:?} {:?}", at + 1, node.ledger.harmed, node.ledger.lost)
         });
+        Ok(())
+    }
+
+    /// The base of this disk does not check any more, and is put aside before the process starts again.
+    fn rot_base(&mut self, at: usize) -> Check {
+        if !self.may_harm(at) || !self.nodes[at].is_up() {
+            return Ok(());
+        }
+        self.kill_for_a_while(at);
+        let node = &mut self.nodes[at];
+        // Where a step was cut short there may be another one.
+        if node.ledger.other.is_none() {
+            // It was acknowledged while it was there, and may be counted on: as for a disk that is replaced.
+            self.retired.push(node.ledger.clone());
+            node.ledger.lose_base();
+            node.storage.as_mut().map_or(Ok(()), Storage::lose_base)?;
+            self.trace.note(self.now, || format!("{} has lost its base", at + 1));
+        }
         Ok(())
     }
 

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use annals::protocol::{
-    Base, Content, EpochHistory, EpochStart, Health, Member, Membership, Meta, Position, SnapshotId,
-    SnapshotOffer, Staged, State,
+    Base, Content, Contents, EpochHistory, EpochStart, Health, LOST_BASE, Member, Membership, Meta, Position,
+    SnapshotId, SnapshotOffer, Staged, State,
 };
 use annals::{Epoch, LogIncarnation, Lsn, LsnRange};
 
@@ -29,13 +29,14 @@ pub(crate) struct Slot {
 pub(crate) struct Snapshot {
     pub(crate) base: Base,
     pub(crate) chain: u64,
-    /// Size of the application's part; `None` for what a cluster begins with.
-    pub(crate) bytes: Option<u64>,
+    /// The application's part; `None` for what a cluster begins with.
+    pub(crate) contents: Option<Contents>,
 }
 
 impl Snapshot {
     pub(crate) fn id(&self) -> SnapshotId {
-        SnapshotId(self.base.position)
+        let checksum = self.contents.unwrap_or_default().checksum;
+        SnapshotId { position: self.base.position, checksum }
     }
 }
 
@@ -84,7 +85,7 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// A disk that was prepared for this member, with what its cluster begins with.
     pub(crate) fn new(member: Member, base: Base) -> Ledger {
-        let snapshot = Snapshot { base, chain: 0, bytes: None };
+        let snapshot = Snapshot { base, chain: 0, contents: None };
         Ledger {
             member,
             meta: Meta::default(),
@@ -195,10 +196,21 @@ impl Ledger {
         (self.begin, self.begin_chain) = (base.position, stage.chain);
         self.synced = base.position.lsn;
         self.commit = base.position.lsn;
-        self.snapshot = Snapshot { base, chain: stage.chain, bytes: Some(stage.offer.bytes) };
+        self.snapshot = Snapshot { base, chain: stage.chain, contents: Some(stage.offer.contents) };
         self.slots.clear();
         self.memberships.clear();
         self.lost.clear();
+    }
+
+    /// The base is gone, and the log stands for nothing without it.
+    pub(crate) fn lose_base(&mut self) {
+        (self.begin, self.begin_chain) = (Position::default(), 0);
+        (self.synced, self.commit) = (Lsn::ZERO, Lsn::ZERO);
+        self.snapshot = Snapshot { base: Base::default(), chain: 0, contents: None };
+        self.slots.clear();
+        self.memberships.clear();
+        self.harmed.clear();
+        (self.is_noted, self.lost) = (true, vec![LOST_BASE]);
     }
 
     /// The oldest frames from this record on, of one epoch and at least one; `None` if they are trimmed or lost.
@@ -316,7 +328,7 @@ impl Ledger {
             incarnation: self.incarnation,
             health: if self.is_noted { Health::Damaged(self.lost.clone()) } else { Health::Whole },
             staged: staged.map(|stage| Staged { snapshot: stage.offer.id(), bytes: stage.bytes }),
-            snapshot_bytes: self.snapshot.bytes,
+            contents: self.snapshot.contents,
             base,
         }
     }

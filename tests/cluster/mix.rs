@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     StepFills,
     /// Records are lost; found when the process starts again.
     Rot,
+    /// The base is lost; found when the process starts again.
+    RotBase,
     /// A disk is replaced by a blank one.
     Blank,
     Snapshot,
@@ -52,7 +54,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 27] = [
+    pub(crate) const ALL: [Kind; 28] = [
         Kind::Symmetric,
         Kind::OneWay,
         Kind::Partial,
@@ -72,6 +74,7 @@ impl Kind {
         Kind::StepFails,
         Kind::StepFills,
         Kind::Rot,
+        Kind::RotBase,
         Kind::Blank,
         Kind::Snapshot,
         Kind::Trim,
@@ -182,7 +185,7 @@ impl Mix {
             mix.kinds.retain(|kind| *kind != Kind::ClockDrift);
         }
         // A damaged replica does not vote: where all have to, it would never be whole again.
-        if mix.kinds.iter().any(|kind| matches!(kind, Kind::Rot | Kind::Blank)) {
+        if mix.kinds.iter().any(|kind| matches!(kind, Kind::Rot | Kind::RotBase | Kind::Blank)) {
             mix.kinds.retain(|kind| *kind != Kind::Quorums);
         }
         mix.tampers = draw.pick(&[0, 0, 100]);

@@ -2,8 +2,8 @@
 
 use annals::node::{Done, Input, Placed, Task};
 use annals::protocol::request::Copies;
-use annals::protocol::{Outcome, Role, SnapshotId, SnapshotOffer};
-use annals::{Epoch, LogIncarnation, Lsn, LsnRange};
+use annals::protocol::{Contents, Outcome, Role, SnapshotId, SnapshotOffer};
+use annals::{Epoch, LogIncarnation, Lsn, LsnRange, format};
 
 use crate::driver::{Local, Told};
 use crate::invariants::{self, Check, Violation, broken};
@@ -176,7 +176,7 @@ impl World {
         let Task::StageChunk { snapshot, offset, bytes, .. } = &task else { return Ok(vec![]) };
         let (snapshot, offset, size) = (*snapshot, *offset, bytes.len() as u64);
         // A chunk of anything else is none of this snapshot, whatever it is.
-        let chain = self.oracle.agreed(snapshot.0.lsn).map_or(0, |agreed| agreed.chain);
+        let chain = self.oracle.agreed(snapshot.position.lsn).map_or(0, |agreed| agreed.chain);
         let is_it = record::application(chain, offset, size) == *bytes;
         self.may_fail(at);
         let node = &mut self.nodes[at];
@@ -202,13 +202,16 @@ impl World {
     pub(crate) fn may_install(&self, at: usize, snapshot: SnapshotId) -> Check {
         let node = &self.nodes[at];
         let stage = node.ledger.stage.as_ref();
-        let stage = stage.filter(|stage| stage.offer.id() == snapshot && stage.bytes == stage.offer.bytes);
+        let stage =
+            stage.filter(|stage| stage.offer.id() == snapshot && stage.bytes == stage.offer.contents.bytes);
         let Some(stage) = stage else {
             let what = format!("{snapshot:?}, staged is {:?}", node.ledger.stage);
             return broken(3, "a snapshot is installed when all of it is there", what);
         };
-        let lsn = snapshot.0.lsn;
+        let lsn = snapshot.position.lsn;
         let agreed = self.oracle.agreed(lsn).map(|agreed| agreed.chain);
+        // What a cluster begins with is the state as of no record.
+        let agreed = agreed.or((lsn == Lsn::ZERO).then_some(0));
         if agreed != Some(stage.chain) {
             return broken(3, "a snapshot is the state as of its position", format!("{snapshot:?}"));
         }
@@ -278,7 +281,10 @@ impl World {
             return;
         };
         node.takes_snapshot = true;
-        let snapshot = Snapshot { base, chain, bytes: Some(1000 + chain % 9000) };
+        // No two replicas write down the same state as the same bytes.
+        let bytes = 1000 + (chain + at as u64) % 9000;
+        let checksum = format::crc32(&record::application(chain, 0, bytes));
+        let snapshot = Snapshot { base, chain, contents: Some(Contents { bytes, checksum }) };
         self.when_disk_is_done(at, Local::SnapshotTaken(Box::new(snapshot)));
     }
 
@@ -291,18 +297,18 @@ impl World {
         if !is_there || !is_newer || base.position.lsn > node.ledger.synced {
             return Ok(());
         }
-        let bytes = snapshot.bytes.expect("it was taken");
+        let contents = snapshot.contents.expect("it was taken");
         self.may_fail(at);
         let node = &mut self.nodes[at];
         node.ledger.commit = node.ledger.commit.max(base.position.lsn);
-        let application = record::application(snapshot.chain, 0, bytes).into();
+        let application = record::application(snapshot.chain, 0, contents.bytes).into();
         node.replace_snapshot(snapshot);
         let done = node.perform(Task::TakeSnapshot { base: base.clone(), application })?;
         if let Some(storage) = &node.storage {
             node.ledger.synced = storage.durable();
         }
         node.ledger.other = None;
-        let done = done.unwrap_or_else(|| vec![Done::SnapshotTaken { base, bytes }]);
+        let done = done.unwrap_or_else(|| vec![Done::SnapshotTaken { base, contents }]);
         self.feed_all(at, done.into_iter().map(Told::Done))?;
         if self.draw.below(3) == 0 { Ok(()) } else { self.trim(at, false) }
     }
@@ -513,7 +519,7 @@ impl Ledger {
             Task::ReadSnapshot { to, snapshot, offset, bytes_max } => {
                 let kept = self.snapshot_of(older, snapshot);
                 let part = kept.and_then(|kept| {
-                    let left = kept.bytes?.checked_sub(offset)?;
+                    let left = kept.contents?.bytes.checked_sub(offset)?;
                     Some(record::application(kept.chain, offset, left.min(u64::from(bytes_max))))
                 });
                 Some(part.map_or(Done::SnapshotGone { to }, |part| {

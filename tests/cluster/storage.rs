@@ -1,5 +1,6 @@
 //! What a replica really has: the real store over a simulated disk, beside the ledger that knows what must be on it.
 
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use annals::LsnRange;
 use annals::disk::Disk;
 use annals::disk::sim::{CrashPolicy, SimDisk};
 use annals::node::{Done, ReplicaStore, Scribe, StoreOptions, Task};
-use annals::protocol::{Base, Health, Member, Meta, State};
+use annals::protocol::{Base, Health, LOST_BASE, Member, Meta, State};
 
 use crate::invariants::{Check, Violation, broken};
 use crate::ledger::Ledger;
@@ -28,8 +29,12 @@ pub(crate) struct Storage {
     pub(crate) has_failed: bool,
 }
 
-const OPTIONS: StoreOptions =
-    StoreOptions { segment_bytes: 32 << 10, cache_bytes: 64 << 10, write_method: None };
+const OPTIONS: StoreOptions = StoreOptions {
+    segment_bytes: 32 << 10,
+    cache_bytes: 64 << 10,
+    newest_bytes: 12 << 10,
+    write_method: None,
+};
 
 type Tried<T> = Result<T, Violation>;
 
@@ -102,7 +107,7 @@ impl Storage {
     pub(crate) fn open(&mut self) -> Tried<State> {
         self.begin(Step::Open);
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let result = ReplicaStore::open(&disk, OPTIONS);
+        let result = open_and_look(&disk);
         let (store, state) = self.ended(Step::Open, result)?;
         self.store = store;
         self.recovers_again(&state)?;
@@ -246,6 +251,17 @@ impl Storage {
         (self.store, self.scribe) = (None, Scribe::default());
     }
 
+    /// The base of a process that is down is damaged, and put aside.
+    pub(crate) fn lose_base(&mut self) -> Check {
+        self.heal();
+        self.disk.flip_bit("base", 40, 2);
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        match ReplicaStore::open_among_peers(&disk, OPTIONS) {
+            Ok((Some(_), state)) if state.health == Health::Damaged(vec![LOST_BASE]) => Ok(()),
+            other => broken(17, "damage to the base is found", format!("{other:?}")),
+        }
+    }
+
     /// Something is suspected, and nothing lost.
     pub(crate) fn doubt(&mut self) -> Check {
         self.step(Step::Note, ReplicaStore::doubt)
@@ -268,6 +284,27 @@ impl Storage {
             }
         }
         false
+    }
+}
+
+/// Opens the store and looks through what opening does not read, as a running replica does in the course of time: nothing
+/// that is damaged stays unknown (17).
+fn open_and_look(disk: &Arc<dyn Disk>) -> annals::Result<(Option<ReplicaStore>, State)> {
+    let (Some(mut store), state) = ReplicaStore::open(disk, OPTIONS)? else {
+        return ReplicaStore::open(disk, OPTIONS);
+    };
+    let (mut after, reader) = (Lsn::ZERO, store.reader());
+    loop {
+        match reader.scrub(after, &mut |_| ControlFlow::Continue(())) {
+            Ok(Some(last)) => after = last,
+            Ok(None) => return Ok((Some(store), state)),
+            Err(annals::Error::Rot { .. } | annals::Error::Hole { .. }) => {
+                store.doubt()?;
+                drop(store);
+                return ReplicaStore::open(disk, OPTIONS);
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use annals::format::{
     GroupPlace, HEADER_BLOCK_BYTES, SegmentHeader, Superblock, all_zero, block_up, choose_slot,
 };
 
-use crate::builder::index;
 use crate::directory::{Directory, SUPERBLOCK};
+use annals_fixtures::segment::index;
 
 /// A whole log.
 pub(crate) struct Anatomy {

@@ -10,12 +10,12 @@ use annals::disk::Disk;
 use annals::repair::{Correction, Report, Silent, StretchKind, plan, repair};
 
 use crate::anatomy::Anatomy;
-use crate::builder::index;
 use crate::directory::{Directory, SUPERBLOCK};
 use crate::forge::{self, Forged, Left};
 use crate::seeds::{Chance, rounds};
 use crate::trial::{Trial, look};
 use crate::truth::Truth;
+use annals_fixtures::segment::index;
 
 /// What a checksum is over, and counts.
 struct Summed(BTreeMap<String, Vec<std::ops::Range<u64>>>);

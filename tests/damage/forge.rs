@@ -9,9 +9,9 @@ use annals::format::{
 };
 use annals::{Epoch, LogId, Lsn, SegmentId, WriteMethod};
 
-use crate::builder::{Builder, Content, Start, index};
 use crate::directory::{Directory, SUPERBLOCK};
 use crate::seeds::Chance;
+use annals_fixtures::segment::{Builder, Content, Start, index};
 
 /// A directory, and what was written into it.
 #[derive(Clone)]

@@ -6,9 +6,9 @@ use annals::Lsn;
 use annals::format::{SLOT_BYTES, SUPERBLOCK_BYTES, Superblock, block_up};
 
 use crate::anatomy::{Anatomy, Group, Segment};
-use crate::builder::index;
 use crate::directory::{Directory, SUPERBLOCK};
 use crate::seeds::Chance;
+use annals_fixtures::segment::index;
 
 /// A kind of damage; where it strikes is drawn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,8 +8,6 @@
 
 mod anatomy;
 mod bits;
-#[path = "../support/builder.rs"]
-mod builder;
 mod directory;
 mod engine_logs;
 mod forge;

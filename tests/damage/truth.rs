@@ -15,8 +15,8 @@ use annals::format::{
 };
 
 use crate::anatomy::{Anatomy, Group, Segment};
-use crate::builder::index;
 use crate::directory::{Directory, SUPERBLOCK};
+use annals_fixtures::segment::index;
 
 /// What there is to be found.
 #[derive(Debug, Default)]
@@ -512,6 +512,9 @@ fn corrected(before: &[u8], after: &[u8]) -> Vec<u8> {
     let mut corrected = after.to_vec();
     for start in [0, SLOT_BYTES] {
         let Some(slot) = after.get(start..start + SLOT_BYTES) else { continue };
+        if before.get(start..start + SLOT_BYTES) == Some(slot) {
+            continue;
+        }
         let bits = slot.iter().zip(&before[start..]).map(|(now, then)| (now ^ then).count_ones());
         if bits.sum::<u32>() == 1 {
             corrected[start..start + SLOT_BYTES].copy_from_slice(&before[start..start + SLOT_BYTES]);
@@ -552,6 +555,12 @@ fn head_of(header: &GroupHeader) -> Range<u64> {
 /// The parts of `unit` in which two files differ; what one of them does not have counts.
 fn changes(before: &[u8], after: &[u8], unit: Range<u64>) -> Vec<Range<u64>> {
     let mut ranges: Vec<Range<u64>> = vec![];
+    let part = index(unit.start)..index(unit.end);
+    if let (Some(then), Some(now)) = (before.get(part.clone()), after.get(part))
+        && then == now
+    {
+        return ranges;
+    }
     for at in unit {
         if before.get(index(at)) == after.get(index(at)) {
             continue;

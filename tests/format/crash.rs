@@ -5,8 +5,8 @@
 use annals::Lsn;
 use annals::format::{BLOCK_BYTES, Incarnation, SegmentHeader, TailScan, Verdict, block_up, scan_tail};
 
-use crate::builder::{Builder, Content, Start, Written, index};
 use crate::small::{header, wipe};
+use annals_fixtures::segment::{Builder, Content, Start, Written, index};
 
 const SEEDS: u64 = 300;
 const ROUNDS: usize = 4;

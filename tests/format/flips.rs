@@ -6,8 +6,8 @@ use annals::format::{
 };
 use annals::{LogId, Lsn, WriteMethod};
 
-use crate::builder::{Builder, Content, Start, index};
 use crate::small::header;
+use annals_fixtures::segment::{Builder, Content, Start, index};
 
 /// Calls `seen` with each bit of `range` flipped in turn.
 fn each_flip(bytes: &mut [u8], range: std::ops::Range<usize>, mut seen: impl FnMut(&[u8]) -> bool) {

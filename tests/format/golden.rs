@@ -12,8 +12,8 @@ use annals::format::{
 };
 use annals::{DiskId, Epoch, LogId, Lsn, ProducerId, ReplicaId, SegmentId, WriteMethod};
 
-use crate::builder::{Builder, Content, Start, index};
 use crate::small::header;
+use annals_fixtures::segment::{Builder, Content, Start, index};
 
 /// The contents of the golden file, after making sure that `built` still is what it pins.
 fn golden(name: &str, built: &[u8]) -> Vec<u8> {

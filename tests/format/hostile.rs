@@ -10,8 +10,8 @@ use annals::{Epoch, LogId, Lsn, SegmentId, WriteMethod};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::builder::{Builder, Start, index};
-use crate::small::header;
+use crate::small::{self, header};
+use annals_fixtures::segment::{Start, index};
 
 const LONGEST: FrameHeader = FrameHeader {
     checksum: 0,
@@ -94,7 +94,7 @@ fn a_gap_takes_lsns_and_has_no_payload() {
 
 #[test]
 fn a_group_that_claims_four_gigabytes_is_cut() {
-    let mut log = Builder::new();
+    let mut log = small::log();
     let place = GroupPlace { incarnation: log.header.incarnation, position: 4096 };
     let claim = GroupHeader {
         place,
@@ -175,7 +175,7 @@ fn a_newer_version_is_told_from_damage_in_all_three_places() {
         let sum = crc32(&[&block[..12], &block[16..length]].concat());
         block[12..16].copy_from_slice(&sum.to_le_bytes());
     };
-    let mut log = Builder::new();
+    let mut log = small::log();
     log.record(Start::Packed, b"one");
     log.seal(annals::format::FooterKind::Sealed);
     newer(&mut log.bytes, 4096);

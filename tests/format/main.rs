@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "../support/builder.rs"]
-mod builder;
 mod crash;
 mod flips;
 mod golden;

@@ -12,8 +12,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use crate::builder::index;
 use crate::small::header;
+use annals_fixtures::segment::index;
 
 fn stamps() -> impl Strategy<Value = Stamp> {
     (1..1_u64 << 60, any::<u64>())

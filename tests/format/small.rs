@@ -5,20 +5,14 @@ use std::ops::Range;
 use annals::format::{BLOCK_BYTES, Digest, Incarnation, SegmentHeader, footer_bytes_for};
 use annals::{Epoch, LogId, Lsn, SegmentId};
 
-use crate::builder::{Builder, Content, Start, Written, index};
+use annals_fixtures::segment::{Builder, index};
 
 /// A segment small enough to flip each of its bits: four blocks of data.
 pub(crate) const SMALL: u64 = 8 * BLOCK_BYTES as u64;
 
-impl Builder {
-    pub(crate) fn new() -> Builder {
-        Builder::with(header(SMALL))
-    }
-
-    /// A group of one record.
-    pub(crate) fn record(&mut self, start: Start, payload: &[u8]) -> Written {
-        self.group(start, &[Content::Record(payload.to_vec())])
-    }
+/// A small first segment, without a group.
+pub(crate) fn log() -> Builder {
+    Builder::with(header(SMALL))
 }
 
 /// The header of a first segment of this size.

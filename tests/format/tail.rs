@@ -6,16 +6,16 @@ use annals::format::{
 };
 use annals::{Lsn, SegmentId};
 
-use crate::builder::{Builder, Content, Start, index};
-use crate::small::{SMALL, header, wipe};
+use crate::small::{self, SMALL, header, wipe};
+use annals_fixtures::segment::{Builder, Content, Start, Written, index};
 
 fn lsn(number: u64) -> Lsn {
     Lsn::new(number)
 }
 
 /// Four groups: three packed, so that they share a block, and one that begins a block.
-fn four_groups() -> (Builder, Vec<crate::builder::Written>) {
-    let mut log = Builder::new();
+fn four_groups() -> (Builder, Vec<Written>) {
+    let mut log = small::log();
     let mut written = vec![
         log.group(Start::Packed, &[Content::EpochStart, Content::Record(b"one".to_vec())]),
         log.record(Start::Packed, b"two"),
@@ -40,7 +40,7 @@ fn a_clean_segment_is_read_back_to_its_last_record() {
 
 #[test]
 fn an_empty_segment_is_clean_and_ends_at_its_start() {
-    let log = Builder::new();
+    let log = small::log();
     let scan = scan_tail(&log.bytes, &log.header, Lsn::ZERO);
     assert_eq!((scan.verdict, scan.end, scan.last_lsn), (Verdict::Clean, 4096, Lsn::ZERO));
     assert_eq!(scan.digest, log.header.previous_digest);
@@ -48,7 +48,7 @@ fn an_empty_segment_is_clean_and_ends_at_its_start() {
 
 #[test]
 fn a_segment_full_to_its_last_byte_is_clean() {
-    let mut log = Builder::new();
+    let mut log = small::log();
     let room = log.header.data_end() - log.end - 64 - 32;
     log.record(Start::Packed, &vec![7; index(room)]);
     assert_eq!(log.end, log.header.data_end());
@@ -75,7 +75,7 @@ fn torn_tail_is_discarded_back_to_the_last_whole_group() {
 
 #[test]
 fn a_batch_and_a_group_live_or_die_together() {
-    let mut log = Builder::new();
+    let mut log = small::log();
     let first = log.record(Start::Packed, b"kept");
     let contents = [Content::Record(b"whole".to_vec()), Content::Batch(vec![vec![1; 700], vec![2; 700]])];
     let second = log.group(Start::Packed, &contents);
@@ -87,7 +87,7 @@ fn a_batch_and_a_group_live_or_die_together() {
 
 #[test]
 fn groups_in_flight_behind_a_torn_one_are_torn_with_it() {
-    let mut log = Builder::new();
+    let mut log = small::log();
     log.record(Start::Packed, b"acknowledged");
     let torn = log.record(Start::Fresh, &[1; 300]);
     let whole = log.group_knowing(Start::Fresh, lsn(1), &[Content::Record(b"in flight too".to_vec())]);
@@ -105,7 +105,7 @@ fn groups_in_flight_behind_a_torn_one_are_torn_with_it() {
 #[test]
 fn a_later_group_tells_rot_from_tearing_also_when_it_is_packed() {
     for start in [Start::Packed, Start::Fresh] {
-        let mut log = Builder::new();
+        let mut log = small::log();
         log.record(Start::Packed, b"one");
         let rotten = log.group(Start::Packed, &[Content::Record(vec![5; 99]), Content::Record(vec![6; 99])]);
         log.record(start, b"knows that two and three are durable");
@@ -118,7 +118,7 @@ fn a_later_group_tells_rot_from_tearing_also_when_it_is_packed() {
 
 #[test]
 fn a_header_alone_vouches_even_if_its_own_frames_are_torn() {
-    let mut log = Builder::new();
+    let mut log = small::log();
     let rotten = log.record(Start::Packed, &[1; 64]);
     let torn = log.record(Start::Fresh, &[2; 64]);
     log.bytes[index(rotten.start)] ^= 1;
@@ -165,7 +165,7 @@ fn a_former_life_is_stale_and_never_taken() {
     let mut former = Builder::with(SegmentHeader { incarnation: Incarnation::new(1), ..header(SMALL) });
     former.record(Start::Packed, b"short");
     former.record(Start::Fresh, b"exactly the record that is expected next");
-    let mut log = Builder::new();
+    let mut log = small::log();
     log.bytes[4096..].copy_from_slice(&former.bytes[4096..]);
     log.bytes[4096..8192].fill(0);
     log.record(Start::Packed, b"short");
@@ -178,7 +178,7 @@ fn a_former_life_is_stale_and_never_taken() {
 
 #[test]
 fn a_group_is_taken_only_in_its_own_place() {
-    let mut log = Builder::new();
+    let mut log = small::log();
     let first = log.record(Start::Packed, b"first");
     let second = log.record(Start::Fresh, b"next");
     let block = log.bytes[index(second.start)..][..4096].to_vec();
@@ -193,7 +193,7 @@ fn a_group_is_taken_only_in_its_own_place() {
 fn payloads_that_embed_valid_groups_and_frames_are_payloads() {
     let (inner, written) = four_groups();
     let copy = inner.bytes[4096..index(written[3].end)].to_vec();
-    let mut log = Builder::new();
+    let mut log = small::log();
     let outer = log.record(Start::Packed, &copy);
     let after = log.record(Start::Packed, b"after");
     assert_eq!(scan_tail(&log.bytes, &log.header, after.last).verdict, Verdict::Clean);
@@ -210,7 +210,7 @@ fn payloads_that_embed_valid_groups_and_frames_are_payloads() {
 fn frames_of_a_discarded_group_do_not_complete_the_one_written_over_it() {
     // A group of two blocks was torn; one of the same shape took its place, and lost its second block.
     let contents = |fill| [Content::Record(vec![1; 4096 - 64 - 32]), Content::Record(vec![fill; 200])];
-    let (mut old, mut new) = (Builder::new(), Builder::new());
+    let (mut old, mut new) = (small::log(), small::log());
     old.group(Start::Packed, &contents(8));
     let torn = new.group(Start::Packed, &contents(9));
     new.bytes[8192..12288].copy_from_slice(&old.bytes[8192..12288]);
@@ -222,7 +222,7 @@ fn frames_of_a_discarded_group_do_not_complete_the_one_written_over_it() {
 
 #[test]
 fn records_of_nothing_and_of_zeros_are_records() {
-    let mut log = Builder::new();
+    let mut log = small::log();
     let empty =
         [Content::Record(Vec::new()), Content::Batch(vec![Vec::new(); 3]), Content::Record(Vec::new())];
     log.group(Start::Packed, &empty);
@@ -240,7 +240,7 @@ fn records_of_nothing_and_of_zeros_are_records() {
 
 #[test]
 fn groups_out_of_order_are_not_taken() {
-    let mut log = Builder::new();
+    let mut log = small::log();
     let first = log.record(Start::Packed, b"one");
     log.last = lsn(4);
     log.group_knowing(Start::Fresh, Lsn::ZERO, &[Content::Record(b"five".to_vec())]);
@@ -252,7 +252,7 @@ fn groups_out_of_order_are_not_taken() {
 
 #[test]
 fn an_epoch_never_goes_back() {
-    let mut log = Builder::new();
+    let mut log = small::log();
     log.group(Start::Packed, &[Content::EpochStart]);
     let end = log.end;
     log.epoch = annals::Epoch::new(1);
@@ -264,7 +264,7 @@ fn an_epoch_never_goes_back() {
 #[test]
 fn bytes_that_are_not_zero_after_the_end_are_discarded_with_what_follows() {
     // The block of the last group was torn in its padding: nothing was acknowledged, and the log opens.
-    let mut log = Builder::new();
+    let mut log = small::log();
     let last = log.record(Start::Packed, b"whole");
     let next = log.group_knowing(Start::Fresh, Lsn::ZERO, &[Content::Record(b"in flight".to_vec())]);
     log.bytes[index(last.end) + 600] = 9;
@@ -275,7 +275,7 @@ fn bytes_that_are_not_zero_after_the_end_are_discarded_with_what_follows() {
 
 #[test]
 fn a_lost_footer_is_rebuilt_up_to_the_record_that_a_truncation_left() {
-    let mut log = Builder::new();
+    let mut log = small::log();
     log.record(Start::Packed, b"one");
     let kept = log.clone();
     let cut = log.group(Start::Packed, &[Content::Record(vec![2; 40]), Content::Record(vec![3; 40])]);
@@ -308,7 +308,7 @@ fn a_footer_is_of_one_life_of_one_segment() {
 
 #[test]
 fn the_digest_of_a_segment_begins_with_the_one_before() {
-    let mut one = Builder::new();
+    let mut one = small::log();
     let mut two = Builder::with(SegmentHeader { previous_digest: Digest::new(5), ..header(SMALL) });
     one.record(Start::Packed, b"same");
     two.record(Start::Packed, b"same");

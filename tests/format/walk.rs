@@ -5,8 +5,8 @@ use annals::format::{
     BLOCK_BYTES, Damage, FooterKind, FooterView, FrameKind, Frames, IndexEntry, Place, Walk, block_up,
 };
 
-use crate::builder::{Builder, Content, Start, index};
-use crate::small::header;
+use crate::small::{self, header};
+use annals_fixtures::segment::{Builder, Content, Start, index};
 
 /// Many groups, packed and fresh, over several strides of the index.
 fn long_log() -> (Builder, Vec<Vec<u8>>) {
@@ -70,7 +70,7 @@ fn every_record_is_found_through_the_index_of_the_footer() {
 
 #[test]
 fn a_walk_goes_on_when_more_is_published() {
-    let mut log = Builder::new();
+    let mut log = small::log();
     let mut walk = Walk::from_start(log.header.incarnation);
     for (number, start) in [(1, Start::Packed), (2, Start::Packed), (3, Start::Fresh), (4, Start::Packed)] {
         // The bound may lie at the end of a group, or anywhere in the zeros after it.
@@ -85,7 +85,7 @@ fn a_walk_goes_on_when_more_is_published() {
 
 #[test]
 fn a_walk_ends_inside_a_group_where_a_truncation_cut_it() {
-    let mut log = Builder::new();
+    let mut log = small::log();
     let group = log.group(Start::Packed, &[Content::Record(vec![1; 40]), Content::Record(vec![2; 40])]);
     let frames = |end: u64| Frames::new(&log.bytes[..index(end)], Walk::from_start(log.header.incarnation));
     assert_eq!(frames(group.start + 64 + 72).filter(Result::is_ok).count(), 1);
@@ -123,7 +123,7 @@ fn a_place_of_another_life_or_outside_its_group_is_refused() {
 
 #[test]
 fn the_start_of_an_epoch_has_an_lsn_and_no_record() {
-    let mut log = Builder::new();
+    let mut log = small::log();
     log.group(Start::Packed, &[Content::EpochStart]);
     let mut walk = Walk::from_start(log.header.incarnation);
     let (_, frame) = walk.step(&log.bytes[..index(log.end)]).unwrap().unwrap();

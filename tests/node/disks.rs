@@ -7,6 +7,10 @@ use annals::protocol::{Change, Role};
 
 use crate::fleet::{Fleet, id, until};
 
+crate::over_both! {
+    a_replica_whose_snapshot_rots_gets_another_one_from_the_others;
+}
+
 #[test]
 fn a_failed_write_costs_the_primary_its_role_and_the_log_is_opened_again() {
     let fleet = Fleet::new(3);
@@ -76,6 +80,34 @@ fn records_that_were_lost_while_it_was_down_come_back_from_the_others() {
         let status = fleet.replica(victim).status().expect("it runs");
         (status.role == Role::Backup && status.disk_health == DiskHealth::Good).then_some(())
     });
+    assert_eq!(fleet.records(victim, last), there);
+}
+
+/// Opening a log does not read its sealed segments: the scrub does, and nobody else has to.
+#[test]
+fn damage_that_nobody_reads_is_found_and_comes_back_from_a_peer() {
+    let mut fleet = Fleet::new(3);
+    let primary = fleet.primary();
+    let records: Vec<_> = (0..300_u32).map(|n| fleet.append(&n.to_le_bytes().repeat(1000)).lsn()).collect();
+    let last = *records.last().expect("there are some");
+    fleet.all_show(last);
+    let there = fleet.records(primary, last);
+    let victim = primary % 3 + 1;
+    fleet.replicas[victim as usize - 1].take().expect("it runs").shutdown().expect("it closes cleanly");
+    let disk = fleet.disks[victim as usize - 1].clone();
+    let names = || annals::disk::Disk::list(&disk).expect("a disk");
+    let segments = names().into_iter().filter(|name| name.ends_with(".seg") && !name.starts_with("spare"));
+    let mut segments: Vec<String> = segments.collect();
+    segments.sort();
+    assert!(segments.len() > 3, "some are sealed: {segments:?}");
+    for byte in 0..64 {
+        disk.flip_bit(&segments[1], 20_000 + byte, 3);
+    }
+    let damaged = disk.contents(&segments[1]);
+    fleet.start(victim);
+    until("the segment is made anew", || (disk.contents(&segments[1]) != damaged).then_some(()));
+    until("nothing is lost any more", || (!names().iter().any(|name| name == "damaged")).then_some(()));
+    fleet.all_show(fleet.append(b"after").lsn());
     assert_eq!(fleet.records(victim, last), there);
 }
 
@@ -150,11 +182,53 @@ fn lost_records_come_back_however_often_somebody_asks_for_them() {
         Reply::Refused(Refused::NotPossible { reason }) => Some(reason),
         _ => None,
     };
-    until("it is found to be lost", || read().filter(|reason| reason.contains("are lost")));
+    until("it is found to be lost", || read().filter(|reason| reason.contains("lost")));
     for _ in 0..20 {
         let reason = read().expect("nothing is opened again for it");
-        assert!(reason.contains("are lost"), "{reason}");
+        assert!(reason.contains("lost"), "{reason}");
     }
     fleet.net.join(id(victim));
     until("all of it can be read again", || read().filter(String::is_empty));
+}
+
+fn a_replica_whose_snapshot_rots_gets_another_one_from_the_others(mut fleet: Fleet) {
+    let victim = fleet.primary() % 3 + 1;
+    // What the cluster began with, and then a snapshot that was taken.
+    for is_taken in [false, true] {
+        fleet.all_show(fleet.append(b"before").lsn());
+        if is_taken {
+            until("a snapshot is taken", || fleet.replica(victim).snapshot().ok()?.wait().ok());
+        }
+        fleet.replicas[victim as usize - 1].take().expect("it runs").shutdown().expect("it closes cleanly");
+        fleet.disks[victim as usize - 1].flip_bit("base", 30, 3);
+        let options = fleet.options(victim).peers([(id(victim % 3 + 1), "elsewhere:1")]);
+        fleet.start_with(victim, options);
+        until("it is whole", || {
+            let status = fleet.replica(victim).status().expect("it runs");
+            let votes = status.membership.is_some() && status.role == Role::Backup;
+            (votes && status.disk_health == DiskHealth::Good).then_some(())
+        });
+        let last = fleet.append(b"after").lsn();
+        fleet.all_show(last);
+        assert_eq!(fleet.records(victim, last), fleet.records(fleet.primary(), last));
+    }
+    // It can lead, and nothing of the old one is left.
+    until("it leads", || {
+        let _ = fleet.replica(fleet.primary()).transfer_to(Some(id(victim))).ok()?.wait();
+        (fleet.primary() == victim).then_some(())
+    });
+    let names = annals::disk::Disk::list(&fleet.disks[victim as usize - 1]).expect("a disk");
+    assert!(!names.iter().any(|name| name.starts_with("quarantine") || name == "damaged"), "{names:?}");
+}
+
+#[test]
+fn a_replica_whose_snapshot_rots_and_that_knows_nobody_changes_nothing() {
+    let mut fleet = Fleet::new(1);
+    fleet.append(b"one");
+    fleet.replicas[0].take().expect("it runs").shutdown().expect("it closes cleanly");
+    let disk = fleet.disks[0].clone();
+    disk.flip_bit("base", 30, 3);
+    let names = annals::disk::Disk::list(&disk).expect("a disk");
+    assert!(fleet.try_start(1).expect_err("its base is damaged").to_string().contains("snapshot is damaged"));
+    assert_eq!(annals::disk::Disk::list(&disk).expect("a disk"), names);
 }

@@ -1,5 +1,6 @@
 //! Who leads, and what a read is worth.
 
+use annals::disk::sim::{Fail, Fault, Operation};
 use annals::node::ReplicaError;
 use annals::protocol::request::Refused;
 use annals::protocol::{FailoverPolicy, Role};
@@ -39,6 +40,24 @@ fn a_primary_that_is_shut_down_hands_over_also_where_nobody_stands_by_himself() 
     fleet.replicas[0].take().expect("it runs").shutdown().expect("it closes cleanly");
     assert_ne!(fleet.primary(), 1);
     fleet.append(b"two");
+}
+
+#[test]
+fn whoever_was_chosen_goes_on_by_itself_when_its_disk_works_again() {
+    let fleet = Fleet::tuned(3, |options| options.policy(FailoverPolicy::Manual));
+    promote(&fleet, 1);
+    fleet.all_show(fleet.append(b"one").lsn());
+    let disk = &fleet.disks[0];
+    for operation in [Operation::Write, Operation::Sync, Operation::WriteDurable] {
+        disk.fail(Fail::nth(operation, 1, Fault::Io).and_later());
+    }
+    let _ = fleet.replica(1).append(b"lost, or not").expect("it runs").wait();
+    until("it leads no more", || {
+        (fleet.replica(1).status().expect("it runs").role != Role::Primary).then_some(())
+    });
+    disk.heal();
+    fleet.all_show(fleet.append(b"two").lsn());
+    assert_eq!(fleet.primary(), 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use annals::disk::sim::{Fail, Fault, Operation};
 use annals::node::{Frozen, ReplicaError, ReplicaOptions, StateMachine};
-use annals::protocol::request::Refused;
+use annals::protocol::request::{DiskHealth, NodeStatus, Refused};
 use annals::protocol::{Member, Role};
 use annals::{Epoch, Lsn};
 
@@ -24,10 +24,11 @@ impl Tape {
 }
 
 impl StateMachine for Tape {
-    fn apply(&mut self, lsn: Lsn, _: Epoch, record: &[u8]) {
+    fn apply(&mut self, lsn: Lsn, _: Epoch, record: &[u8]) -> io::Result<()> {
         let mut tape = self.0.lock().expect("nobody panics with it");
         tape.extend(lsn.get().to_le_bytes());
         tape.extend(record);
+        Ok(())
     }
 
     fn snapshot(&mut self) -> Frozen {
@@ -100,16 +101,12 @@ struct Kept {
 }
 
 impl StateMachine for Kept {
-    fn apply(&mut self, _: Lsn, _: Epoch, _: &[u8]) {
-        unreachable!("it is tried");
-    }
-
-    fn try_apply(&mut self, lsn: Lsn, epoch: Epoch, record: &[u8]) -> io::Result<()> {
+    fn apply(&mut self, lsn: Lsn, epoch: Epoch, record: &[u8]) -> io::Result<()> {
         if self.full.load(Ordering::Relaxed) > 0 {
             self.full.fetch_sub(1, Ordering::Relaxed);
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.tape.apply(lsn, epoch, record);
+        self.tape.apply(lsn, epoch, record)?;
         *self.newest.lock().expect("nobody panics with it") = lsn;
         Ok(())
     }
@@ -273,7 +270,9 @@ fn snapshots_are_taken_and_the_log_is_trimmed_by_itself() {
 struct Slow(Arc<(Mutex<(bool, bool)>, Condvar)>);
 
 impl StateMachine for Slow {
-    fn apply(&mut self, _: Lsn, _: Epoch, _: &[u8]) {}
+    fn apply(&mut self, _: Lsn, _: Epoch, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
 
     fn snapshot(&mut self) -> Frozen {
         let own = self.clone();
@@ -368,4 +367,44 @@ fn a_disk_that_fails_at_any_step_of_an_install_does_not_leave_the_machine_behind
     assert_eq!(tapes[3].read(), tapes[0].read());
     let status = fleet.replica(4).status().expect("it runs");
     assert!(status.snapshot >= last, "{status:?}");
+}
+
+/// Whoever gets it would take it for the state, and no two replicas would be the same any more.
+#[test]
+fn a_snapshot_that_rots_under_the_primary_is_sent_to_nobody() {
+    let mut fleet = Fleet::asleep(5);
+    let tapes: Vec<Tape> = (0..5).map(|_| Tape::default()).collect();
+    let start = |fleet: &mut Fleet, number: u64, tape: &Tape| {
+        let options = fleet.options(number).peers([(id(number % 5 + 1), "elsewhere:1")]);
+        fleet.start_with(number, options.state_machine(tape.clone()));
+    };
+    (1..=5).for_each(|number| start(&mut fleet, number, &tapes[number as usize - 1]));
+    let last = (0..50_u8).fold(Lsn::ZERO, |_, n| fleet.append(&[n; 1000]).lsn());
+    fleet.all_show(last);
+    for number in 1..=5 {
+        snapshot(&fleet, number);
+    }
+    let primary = fleet.primary();
+    let victim = primary % 5 + 1;
+    fleet.kill(victim);
+    fleet.disks[primary as usize - 1].flip_bit("base", 20_000, 3);
+    fleet.disks[victim as usize - 1].flip_bit("base", 20_000, 3);
+    let tape = Tape::default();
+    start(&mut fleet, victim, &tape);
+    // The primary finds out, another one is elected, and both get what is whole.
+    until("all are whole", || {
+        let statuses = fleet.statuses();
+        let is_whole = |status: &NodeStatus| {
+            matches!(status.role, Role::Primary | Role::Backup) && status.disk_health == DiskHealth::Good
+        };
+        (statuses.len() == 5 && statuses.iter().all(is_whole)).then_some(())
+    });
+    let after = fleet.append(b"after").lsn();
+    fleet.all_show(after);
+    let whole = &tapes[(primary as usize + 2) % 5];
+    assert!(tape.read() == whole.read());
+    fleet.kill(primary);
+    let tape = Tape::default();
+    start(&mut fleet, primary, &tape);
+    until("it is restored", || (tape.read() == whole.read()).then_some(()));
 }

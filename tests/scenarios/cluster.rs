@@ -8,9 +8,9 @@ use annals::protocol::{
 };
 use annals::{ClusterId, DiskId, Epoch, Lsn};
 
-use crate::node::{Disk, Entry, Kind, Letter, Node, id};
 use crate::story::{Done, Trouble};
 use crate::words;
+use annals_fixtures::node::{Disk, Entry, Kind, Letter, Node, id};
 
 /// Steps after which a cluster that still has something to do goes round in circles.
 const STEPS_MAX: usize = 20_000;

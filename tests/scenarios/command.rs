@@ -8,9 +8,9 @@ use annals::{ClusterId, DiskId, Epoch, Lsn, ProducerId};
 
 use crate::cluster::{Cluster, member};
 use crate::expect::{expect, range};
-use crate::node::{Letter, id};
 use crate::story::{Done, Trouble};
 use crate::words;
+use annals_fixtures::node::{Letter, id};
 
 /// Ticks after which a clock has not brought what was waited for.
 const TICKS_MAX: usize = 200;
@@ -128,6 +128,12 @@ fn network(cluster: &mut Cluster, line: &[&str]) -> Done {
             let (from, to) = way(direction)?;
             let index = cluster.find(from, to, like)?;
             cluster.deliver(index);
+        }
+        ["drop", "all", direction, like @ ..] => {
+            let (from, to) = way(direction)?;
+            while let Ok(index) = cluster.find(from, to, like) {
+                cluster.network.remove(index);
+            }
         }
         ["drop", direction, like @ ..] => {
             let (from, to) = way(direction)?;

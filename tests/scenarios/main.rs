@@ -30,10 +30,10 @@
 //! elect 1                 nobody hears a primary for an election timeout, 1 stands, everything settles, it leads
 //! stall 1, unstall 1      from here on neither syncs by `settle` and `time`; and again
 //! deliver 1->2 [WORDS]    the first message like that arrives; `deliver all`: each that is on its way now
-//! drop 1->2 [WORDS], copy 1->2 [WORDS], tamper 1->2 NAME FIELD VALUE
+//! drop [all] 1->2 [WORDS], copy 1->2 [WORDS], tamper 1->2 NAME FIELD VALUE
 //! hold 1->2 [NAME], release        from here on `settle` leaves such messages where they are; and again
 //! cut 1->2, partition 1 | 2 3, heal
-//! crash 1, restart 1, lose 1 3..4, wipe 1, fail 1, unreachable 1 2
+//! crash 1, restart 1, lose 1 3..4, lose 1 0 (the base), wipe 1, fail 1, unreachable 1 2
 //! ```
 //!
 //! Clients and operators; `as NAME` names an answer:
@@ -68,9 +68,6 @@ mod command;
 mod expect;
 mod story;
 mod words;
-
-#[path = "../support/node/mod.rs"]
-mod node;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -3,7 +3,7 @@
 use annals::protocol::{Halt, Health, Message, Outcome, PeerStatus, Position, Status};
 use annals::{LsnRange, ReplicaId};
 
-use crate::node::{Letter, Node, Records};
+use annals_fixtures::node::{Letter, Node, Records};
 
 /// Whether the words stand in the line, in this order.
 pub(crate) fn are_in(words: &[&str], line: &str) -> bool {
@@ -15,7 +15,6 @@ pub(crate) fn are_in(words: &[&str], line: &str) -> bool {
 pub(crate) fn of_node(node: &Node) -> String {
     let Some(replica) = &node.replica else { return "down".to_owned() };
     let Status { role, epoch, primary, last, durable, commit, generation, health, .. } = replica.status();
-    let role = format!("{role:?}").to_lowercase();
     let health = match health {
         Health::Whole => "whole".to_owned(),
         Health::Blank => "blank".to_owned(),
@@ -39,7 +38,6 @@ pub(crate) fn of_node(node: &Node) -> String {
 /// What a primary knows of another replica.
 pub(crate) fn of_peer(peer: &PeerStatus) -> String {
     let PeerStatus { stage, durable, in_flight_bytes, .. } = peer;
-    let stage = format!("{stage:?}").to_lowercase();
     format!("{stage} durable {durable} in-flight {in_flight_bytes}")
 }
 
@@ -125,13 +123,13 @@ fn of_message(message: &Message) -> String {
             format!("last {}", of_position(*last))
         }
         Message::SnapshotOffer(offer) => {
-            format!("snapshot {} bytes {}", of_position(offer.id().0), offer.bytes)
+            format!("snapshot {} bytes {}", of_position(offer.id().position), offer.contents.bytes)
         }
         Message::SnapshotAsk { snapshot, bytes } => {
-            format!("snapshot {} bytes {bytes}", of_position(snapshot.0))
+            format!("snapshot {} bytes {bytes}", of_position(snapshot.position))
         }
         Message::SnapshotChunk { snapshot, offset, bytes, .. } => {
-            format!("snapshot {} offset {offset} bytes {bytes}", of_position(snapshot.0))
+            format!("snapshot {} offset {offset} bytes {bytes}", of_position(snapshot.position))
         }
         Message::RepairAsk { range } => format!("range {}", of_range(*range)),
         Message::RepairGive { group, .. } => format!("range {}", of_range(group.range)),

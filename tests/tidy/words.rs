@@ -52,9 +52,24 @@ fn verdict(source: &Source, index: usize) -> Option<(&'static str, &'static str)
         "sleep" if after == "(" && !matches!(before, "fn" | ".") && must_stay_awake(source) => {
             Some(("sleep", "wait for the event itself: a condvar with a deadline, a channel, a join"))
         }
+        "allow" if after == "(" && matches!(before, "[" | ",") && !is_excused(source, index + 2) => {
+            Some(("allow", "mend what the lint has found, or add `reason = \"...\"`"))
+        }
         "fn" if after.starts_with("get_") => Some(("names", "drop the `get_`: an accessor is a noun")),
         _ => None,
     }
+}
+
+/// Whether a lint may be allowed: with a reason, or where the rules of the house are the reason.
+fn is_excused(source: &Source, index: usize) -> bool {
+    let words = || (index..).map(|index| source.at(index)).take_while(|word| !matches!(*word, ")" | ""));
+    let is_test = !source.path.starts_with("src/");
+    let is_rule = |word: &str| match word {
+        "unwrap_used" => is_test,
+        "unsafe_code" => source.path.starts_with("src/disk/"),
+        word => word == "reason",
+    };
+    words().any(is_rule)
 }
 
 /// Whether code in this file may not sleep: the library and all tests; a tool may keep a pace.
@@ -127,12 +142,18 @@ mod tests {
             ("/// ```ignore\n/// a\n/// ```\nfn a() {}", "ignored tests"),
             ("fn a() { std::thread::sleep(b); }", "sleep"),
             ("fn a() { sleep(b); }", "sleep"),
+            ("#[allow(dead_code)]\nfn a() {}", "allow"),
+            ("#![cfg_attr(b, allow(unused_variables))]", "allow"),
+            ("#![allow(clippy::unwrap_used)]", "allow"),
             ("fn get_lsn() {}", "names"),
             ("struct LogManager;", "names"),
             ("mod helpers {}", "names"),
         ] {
             assert_eq!(rules("src/a.rs", text), [rule], "{text}");
         }
+        assert_eq!(rules("src/a.rs", "#[allow(dead_code, reason = \"b\")]\nfn allow(a: B) {}"), [""; 0]);
+        assert_eq!(rules("src/disk/a.rs", "#![allow(unsafe_code)]"), [""; 0]);
+        assert_eq!(rules("tests/a.rs", "#![allow(clippy::unwrap_used)]"), [""; 0]);
         assert_eq!(rules("src/log/util.rs", ""), ["names"]);
         assert_eq!(rules("tests/common/mod.rs", ""), ["names"]);
         assert_eq!(rules("tests/a.rs", "fn a() { thread::sleep(b); }"), ["sleep"]);

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use annals::protocol::wire::{HISTORY_EPOCHS_MAX, REIGN_MAX};
 use annals::protocol::{
-    Base, Content, Electorate, Envelope, EpochHistory, Group, Member, Membership, Message, Meta, Position,
-    ProbeReply, Producer, Producers, Quorums, SnapshotId, SnapshotOffer, Span, Spans, Staged, Voter,
+    Base, Content, Contents, Electorate, Envelope, EpochHistory, Group, Member, Membership, Message, Meta,
+    Position, ProbeReply, Producer, Producers, Quorums, SnapshotId, SnapshotOffer, Span, Spans, Staged,
+    Voter,
 };
 use annals::{ClusterId, DiskId, Epoch, LogIncarnation, Lsn, LsnRange, ProducerId, ReplicaId};
 use proptest::collection::vec;
@@ -51,7 +52,7 @@ pub(crate) fn ranges() -> impl Strategy<Value = LsnRange> {
 }
 
 fn snapshot_ids() -> impl Strategy<Value = SnapshotId> {
-    positions().prop_map(SnapshotId)
+    (positions(), any::<u32>()).prop_map(|(position, checksum)| SnapshotId { position, checksum })
 }
 
 pub(crate) fn histories() -> BoxedStrategy<EpochHistory> {
@@ -202,7 +203,10 @@ pub(crate) fn bases() -> BoxedStrategy<Base> {
 }
 
 pub(crate) fn offers() -> impl Strategy<Value = SnapshotOffer> {
-    (bases(), any::<u64>()).prop_map(|(base, bytes)| SnapshotOffer { base: Arc::new(base), bytes })
+    (bases(), any::<u64>(), any::<u32>()).prop_map(|(base, bytes, checksum)| SnapshotOffer {
+        base: Arc::new(base),
+        contents: Contents { bytes, checksum },
+    })
 }
 
 pub(crate) fn metas() -> impl Strategy<Value = Meta> {

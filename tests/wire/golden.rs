@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use annals::protocol::{
-    Base, Content, Electorate, Envelope, EpochHistory, EpochStart, Group, Member, Membership, Message, Meta,
-    Position, ProbeReply, Producer, Producers, Quorums, SnapshotId, SnapshotOffer, Span, Spans, Staged,
-    Voter, wire,
+    Base, Content, Contents, Electorate, Envelope, EpochHistory, EpochStart, Group, Member, Membership,
+    Message, Meta, Position, ProbeReply, Producer, Producers, Quorums, SnapshotId, SnapshotOffer, Span,
+    Spans, Staged, Voter, wire,
 };
 use annals::{ClusterId, DiskId, Epoch, LogIncarnation, Lsn, LsnRange, ProducerId, ReplicaId};
 
@@ -70,12 +70,15 @@ fn probe_reply() -> ProbeReply {
         through: Lsn::new(301),
         history: EpochHistory::from_parts(at(2, 200), starts.to_vec(), Lsn::new(299)).unwrap(),
         incarnation: LIFE,
-        staged: Some(Staged { snapshot: SnapshotId(at(3, 295)), bytes: 1 << 33 }),
+        staged: Some(Staged {
+            snapshot: SnapshotId { position: at(3, 295), checksum: 0x5566_7788 },
+            bytes: 1 << 33,
+        }),
     }
 }
 
 fn messages() -> Vec<Message> {
-    let (next, snapshot) = (Epoch::new(4), SnapshotId(at(2, 200)));
+    let (next, snapshot) = (Epoch::new(4), SnapshotId { position: at(2, 200), checksum: 0x1122_3344 });
     let (commit, durable, last) = (Lsn::new(290), Lsn::new(298), Lsn::new(299));
     let control = |content| Group { content, range: range(300, 300), bytes: 40, ..records(&[]) };
     let append = |group| Message::Append { previous: at(3, 299), commit, incarnation: LIFE, group };
@@ -104,7 +107,10 @@ fn messages() -> Vec<Message> {
         append(control(Content::Expire { before: Lsn::new(100) })),
         Message::Ack { incarnation: LIFE, durable, is_whole: true },
         Message::OutOfOrder { incarnation: LIFE, last: at(3, 250) },
-        Message::SnapshotOffer(Box::new(SnapshotOffer { base: Arc::new(base()), bytes: 1 << 33 })),
+        Message::SnapshotOffer(Box::new(SnapshotOffer {
+            base: Arc::new(base()),
+            contents: Contents { bytes: 1 << 33, checksum: 0x5566_7788 },
+        })),
         Message::SnapshotAsk { snapshot, bytes: 1 << 20 },
         Message::SnapshotChunk { snapshot, offset: 1 << 20, bytes: 65_536, digest: 0x0123_4567_89AB_CDEF },
         Message::RepairAsk { range: range(20, 30) },
@@ -150,7 +156,10 @@ fn built() -> String {
     for base in [base(), Base::default()] {
         line(&mut text, "base", |out| wire::encode_base(&base, out));
     }
-    let offer = SnapshotOffer { base: Arc::new(base()), bytes: 1 << 33 };
+    let offer = SnapshotOffer {
+        base: Arc::new(base()),
+        contents: Contents { bytes: 1 << 33, checksum: 0x5566_7788 },
+    };
     line(&mut text, "offer", |out| wire::encode_offer(&offer, out));
     let meta = Meta { epoch: Epoch::new(3), vote: Some(member(1)), generation: 5 };
     for meta in [meta, Meta::default()] {

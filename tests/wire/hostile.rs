@@ -10,7 +10,8 @@ use annals::protocol::wire::{
     self, BadMessage, GROUP_SPANS_MAX, HISTORY_EPOCHS_MAX, PRODUCERS_MAX, REIGN_MAX,
 };
 use annals::protocol::{
-    Base, Content, Envelope, Group, Member, Membership, Message, Position, Quorums, Span, Spans, Voter,
+    Base, Content, Envelope, Group, LOST_BASE, Member, Membership, Message, Position, Quorums, Span, Spans,
+    Voter,
 };
 use annals::{ClusterId, DiskId, Epoch, LogIncarnation, Lsn, LsnRange, ProducerId, ReplicaId};
 use proptest::collection::vec;
@@ -177,6 +178,13 @@ fn ranges_that_run_backward_or_name_no_record_are_refused() {
     }
     assert_eq!(with_number(ask(), 8, LSN_MAX), Ok(Message::RepairAsk { range: range(10, LSN_MAX) }));
     assert_eq!(with_number(ask(), 0, 20), Ok(Message::RepairAsk { range: range(20, 20) }));
+
+    // The base may be asked for, and is no record that anybody could give.
+    let base = || Message::RepairAsk { range: LOST_BASE };
+    assert_eq!(with_number(base(), 0, 0), Ok(base()));
+    assert_eq!(with_number(base(), 8, 1), Err(BadMessage::Malformed));
+    let none = || Message::RepairNone { range: LOST_BASE, last: position(3, 9) };
+    assert_eq!(with_number(none(), 0, 0), Err(BadMessage::Malformed));
 }
 
 #[test]
@@ -228,7 +236,7 @@ fn a_control_record_with_company_is_refused() {
 
 #[test]
 fn a_chunk_past_the_end_of_all_numbers_is_refused() {
-    let snapshot = annals::protocol::SnapshotId(position(1, 1));
+    let snapshot = annals::protocol::SnapshotId { position: position(1, 1), checksum: 0 };
     let chunk = Message::SnapshotChunk { snapshot, offset: u64::MAX, bytes: 1, digest: 0 };
     assert_eq!(wire::decode(&bytes_of(chunk)), Err(BadMessage::Malformed));
 }

@@ -66,10 +66,10 @@ pub(crate) struct NodeArgs {
 #[derive(Args)]
 pub(crate) struct CostArgs {
     /// KiB of memory that a hash takes; less than the default is for tests only
-    #[arg(long, default_value_t = Costs::default().memory_kib)]
+    #[arg(long, default_value_t = Costs::default().memory_kib, value_parser = clap::value_parser!(u32).range(8..=4 << 20))]
     hash_memory_kib: u32,
     /// Passes over that memory
-    #[arg(long, default_value_t = Costs::default().passes)]
+    #[arg(long, default_value_t = Costs::default().passes, value_parser = clap::value_parser!(u32).range(1..=100))]
     hash_passes: u32,
 }
 

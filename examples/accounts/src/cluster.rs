@@ -156,7 +156,7 @@ fn node_view(place: Place, heard: Option<&Heard>, primary: Option<&NodeStatus>) 
     NodeView {
         name: name(place.id),
         http: place.http,
-        role: now.map_or("silent", |status| role(status.role)),
+        role: now.map_or("silent", |status| status.role.as_str()),
         epoch: now.map(|status| status.epoch.get()),
         durable: durable.map(Lsn::get),
         committed: now.map(|status| status.committed.get()),
@@ -167,24 +167,12 @@ fn node_view(place: Place, heard: Option<&Heard>, primary: Option<&NodeStatus>) 
     }
 }
 
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Primary => "primary",
-        Role::Backup => "backup",
-        Role::Candidate => "candidate",
-        Role::Learner => "learner",
-        Role::Recovering => "recovering",
-        Role::Halted => "halted",
-    }
-}
-
-fn stage(stage: Stage) -> &'static str {
+/// What a node gets, in the words of the page.
+const fn stage(stage: Stage) -> &'static str {
     match stage {
         Stage::Probing => "comparing",
-        Stage::CatchingUp => "catching up",
-        Stage::Streaming => "streaming",
         Stage::Snapshot => "a snapshot",
-        Stage::Mending => "mending",
+        other => other.as_str(),
     }
 }
 

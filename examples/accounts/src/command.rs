@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::name::Name;
 use crate::token::{RequestId, TokenHash};
 
-/// The version that is written. What is newer was written by a newer program: it must be applied, and cannot be here.
-const VERSION: u8 = 1;
+/// The newest version that is known. What is newer was written by a newer program: it must be applied, and cannot be here.
+const VERSION: u8 = 2;
 /// A record has at most so many bytes: a name, a hash, and a few numbers.
 const RECORD_BYTES_MAX: usize = 1024;
 
@@ -47,6 +47,9 @@ pub(crate) enum Command {
         token: TokenHash,
         /// When it is over, in milliseconds since 1970.
         until_ms: u64,
+        /// Another hash of the same password, if the account's has another cost than those of now. Since version 2.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rehashed: Option<String>,
     },
     /// The end of a session.
     CloseSession {
@@ -88,10 +91,20 @@ pub(crate) enum BadRecord {
     },
 }
 
+impl Command {
+    /// The oldest version in which it can be said: so that older programs go on as long as they can.
+    fn version(&self) -> u8 {
+        match self {
+            Command::OpenSession { rehashed: Some(_), .. } => 2,
+            _ => 1,
+        }
+    }
+}
+
 impl Entry {
     /// A record that is written now.
     pub(crate) fn new(at_ms: u64, command: Command) -> Entry {
-        Entry { version: VERSION, nonce: RequestId::draw(), at_ms, command }
+        Entry { version: command.version(), nonce: RequestId::draw(), at_ms, command }
     }
 
     /// The record's bytes.
@@ -146,22 +159,26 @@ mod tests {
     fn what_is_written_is_read_again_and_fits() {
         let name = Name::typed(&"n".repeat(32)).unwrap();
         let (hash, request, token) = ("h".repeat(160), RequestId::draw(), Token::draw().hash());
+        let (changes, until_ms) = (u64::MAX, u64::MAX);
+        let open = |rehashed| Command::OpenSession { name: name.clone(), changes, token, until_ms, rehashed };
         let commands = [
-            Command::Register { name: name.clone(), hash: hash.clone(), request },
-            Command::OpenSession { name: name.clone(), changes: u64::MAX, token, until_ms: u64::MAX },
-            Command::CloseSession { token },
-            Command::ChangePassword { name, changes: u64::MAX, hash, keep: token, request },
+            (1, Command::Register { name: name.clone(), hash: hash.clone(), request }),
+            (1, open(None)),
+            (2, open(Some(hash.clone()))),
+            (1, Command::CloseSession { token }),
+            (1, Command::ChangePassword { name: name.clone(), changes, hash, keep: token, request }),
         ];
-        for command in commands {
+        for (version, command) in commands {
             let entry = Entry::new(u64::MAX, command);
+            assert_eq!(entry.version, version, "what older programs know has their version");
             assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
         }
     }
 
     #[test]
     fn a_newer_record_and_a_strange_one_are_two_errors() {
-        let newer = br#"{"version":2,"something":"else"}"#;
-        assert_eq!(Entry::decode(newer), Err(BadRecord::Newer { version: 2 }));
+        let newer = br#"{"version":3,"something":"else"}"#;
+        assert_eq!(Entry::decode(newer), Err(BadRecord::Newer { version: 3 }));
         assert!(matches!(Entry::decode(b"hello"), Err(BadRecord::Unreadable { .. })));
         assert!(matches!(Entry::decode(br#"{"version":1}"#), Err(BadRecord::Unreadable { .. })));
         assert_eq!(Entry::decode(&[b' '; 2000]), Err(BadRecord::TooLarge { bytes: 2000 }));

@@ -45,6 +45,11 @@ pub enum Error {
         /// Which.
         dir: PathBuf,
     },
+    /// A directory that another process has open.
+    InUse {
+        /// Which.
+        dir: PathBuf,
+    },
     /// A node has ended, or does not do what it should.
     Node {
         /// Its name.
@@ -100,6 +105,7 @@ impl Error {
                 Some("free some ports between 15000 and 30000, or name them in the nodes' files")
             }
             Error::NotEmpty { .. } => Some("name a new directory, or remove this one"),
+            Error::InUse { .. } => Some("end it, or name another directory"),
             Error::TooLate { .. } => Some("is the machine very busy? try again"),
             _ => None,
         }
@@ -117,6 +123,9 @@ impl fmt::Display for Error {
             Error::NoPorts => f.write_str("no free ports were found"),
             Error::NotEmpty { dir } => {
                 write!(f, "{} is not empty, and holds no whole cluster of accounts", dir.display())
+            }
+            Error::InUse { dir } => {
+                write!(f, "another process runs the cluster in {}", dir.display())
             }
             Error::Node { name, reason, log } => {
                 write!(f, "{name} {reason}")?;
@@ -139,23 +148,17 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-impl From<ClientError> for Error {
-    fn from(error: ClientError) -> Error {
-        Error::Client(error)
-    }
+/// What `?` makes an [`Error`] of.
+macro_rules! wraps {
+    ($($variant:ident($source:ty)),*) => {$(
+        impl From<$source> for Error {
+            fn from(source: $source) -> Error {
+                Error::$variant(source)
+            }
+        }
+    )*};
 }
-
-impl From<ReplicaError> for Error {
-    fn from(error: ReplicaError) -> Error {
-        Error::Replica(error)
-    }
-}
-
-impl From<TransportError> for Error {
-    fn from(error: TransportError) -> Error {
-        Error::Transport(error)
-    }
-}
+wraps!(Client(ClientError), Replica(ReplicaError), Transport(TransportError));
 
 /// The end of a log, for a message.
 fn last_lines(log: &Path) -> Option<String> {

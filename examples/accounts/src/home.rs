@@ -1,6 +1,6 @@
 //! A cluster's directory: certificates, a file and a replica's directory for each node.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::ops::Range;
@@ -13,7 +13,7 @@ use annals::transport::certs::{Authority, Validity};
 use annals::{ClusterId, ReplicaId};
 
 use crate::error::{Error, Result};
-use crate::settings::{Place, Policy, Settings, name};
+use crate::settings::{self, Place, Policy, Settings, name};
 
 /// The nodes of a cluster: N01 to N04.
 pub(crate) const NODES: u64 = 4;
@@ -28,10 +28,12 @@ const CERTIFICATES: &str = "certs";
 /// Written last: where it is, the cluster was made as a whole.
 const ADMIN: &str = "admin.pem";
 
-/// A cluster's directory.
+/// A cluster's directory. As long as this is there, nobody else has it open.
 pub struct Home {
     dir: PathBuf,
     pub(crate) nodes: Vec<Place>,
+    /// Of the directory itself.
+    _lock: File,
 }
 
 /// What a hash of a password costs.
@@ -45,7 +47,7 @@ pub struct Costs {
 
 impl Default for Costs {
     fn default() -> Costs {
-        Costs { memory_kib: 19 << 10, passes: 2 }
+        Costs { memory_kib: settings::hash_memory_kib(), passes: settings::hash_passes() }
     }
 }
 
@@ -53,11 +55,17 @@ impl Home {
     /// The cluster in a directory, which is made if there is none; and whether it was.
     ///
     /// # Errors
-    /// If the directory holds something else, or cannot be written.
+    /// If the directory holds something else, cannot be written, or is in use.
     pub fn open(dir: &Path, costs: Costs) -> Result<(Home, bool), Error> {
         fs::create_dir_all(dir).map_err(Error::path("make the directory", dir))?;
         // Other processes have other working directories, and are told of files here.
         let dir = dir.canonicalize().map_err(Error::path("look into", dir))?;
+        let lock = File::open(&dir).map_err(Error::path("look into", &dir))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::InUse { dir }),
+            Err(TryLockError::Error(error)) => return Err(Error::path("lock", &dir)(error)),
+        }
         let is_new = !dir.join(CERTIFICATES).join(ADMIN).exists();
         if is_new {
             if fs::read_dir(&dir).map_err(Error::path("look into", &dir))?.next().is_some() {
@@ -66,7 +74,7 @@ impl Home {
             make(&dir, costs)?;
         }
         let nodes = Settings::read(&config_of(&dir, 1))?.nodes;
-        Ok((Home { dir, nodes }, is_new))
+        Ok((Home { dir, nodes, _lock: lock }, is_new))
     }
 
     /// The directory.
@@ -120,8 +128,8 @@ fn make(dir: &Path, costs: Costs) -> Result<()> {
             policy: Policy::default(),
             hash_memory_kib: costs.memory_kib,
             hash_passes: costs.passes,
-            session_s: 24 * 3600,
-            patience_ms: 3000,
+            session_s: settings::session_s(),
+            patience_ms: settings::patience_ms(),
             secure_cookie: false,
             trusted_proxy: vec![],
             nodes: nodes.clone(),
@@ -167,10 +175,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (made, is_new) = Home::open(dir.path(), Costs::default()).unwrap();
         assert!(is_new);
+        let ports = |home: &Home| home.nodes.iter().map(|place| place.http).collect::<Vec<_>>();
+        let ports_made = ports(&made);
+        let Err(error) = Home::open(dir.path(), Costs::default()) else { panic!("it is in use") };
+        assert!(error.to_string().contains("runs the cluster in"), "{error}");
+        drop(made);
         let (found, is_new) = Home::open(dir.path(), Costs::default()).unwrap();
         assert!(!is_new);
-        let ports = |home: &Home| home.nodes.iter().map(|place| place.http).collect::<Vec<_>>();
-        assert_eq!(ports(&made), ports(&found));
+        assert_eq!(ports_made, ports(&found));
         let settings = Settings::read(&found.config(3)).unwrap();
         assert_eq!((settings.id, settings.nodes.len()), (3, 4));
         assert!(settings.dir.is_absolute() && settings.dir.exists() && settings.key.exists());

@@ -42,12 +42,13 @@
 //! Each node counts attempts by itself: four nodes let through four times as many. Wrong passwords from a dozen addresses
 //! lock nobody out who comes from another. What remains: whoever asks from more, of IPv6 from more networks of 64 bits, can
 //! keep a name from logging in for as long as that goes on, and so can one who shares an address with its user. Sessions
-//! that are open go on meanwhile. One host can have 64 connections of 512: a few of them together can still have all.
+//! that are open go on meanwhile. Of a node's 512 connections one network can have 64, and none that another network is due:
+//! when all are taken, whoever has most loses its oldest one to whoever has least. 512 networks together can still have all.
 //!
 //! The nodes' clocks have to agree: a session lasts by the clock of the node that has opened it, and is over by that of the
 //! node that is asked. The hashes of old passwords are in the log until it is trimmed. Who changes `hash_memory_kib` or
-//! `hash_passes` changes what new passwords cost: the older ones keep their cost until their users change them, and can be
-//! told, by the time that an answer takes, from names that nobody has.
+//! `hash_passes` changes what new hashes cost; as long as there are accounts whose users have not logged in since, each attempt
+//! costs a hash at the old cost, too. That a name is taken is told to whoever wants to register it.
 
 mod cli;
 mod cluster;

@@ -34,7 +34,7 @@ impl Machine {
 }
 
 impl StateMachine for Machine {
-    fn apply(&mut self, lsn: Lsn, _: Epoch, record: &[u8]) {
+    fn apply(&mut self, lsn: Lsn, _: Epoch, record: &[u8]) -> io::Result<()> {
         // To leave a record out that others apply would make another state of it: better no node than a wrong one.
         let entry =
             Entry::decode(record).unwrap_or_else(|bad| panic!("record {lsn} cannot be applied: {bad}"));
@@ -43,6 +43,7 @@ impl StateMachine for Machine {
             // Refused if whoever waited has gone.
             let _ = waiting.send(outcome);
         }
+        Ok(())
     }
 
     fn snapshot(&mut self) -> Frozen {
@@ -108,8 +109,8 @@ mod tests {
         let (mut machine, seen) = Machine::new();
         let (first, second) = (record("ada"), record("ada"));
         let waits = [&first, &second].map(|entry| seen.expect(entry.nonce));
-        machine.apply(Lsn::new(2), Epoch::new(1), &first.encode());
-        machine.apply(Lsn::new(3), Epoch::new(1), &second.encode());
+        machine.apply(Lsn::new(2), Epoch::new(1), &first.encode()).unwrap();
+        machine.apply(Lsn::new(3), Epoch::new(1), &second.encode()).unwrap();
         let [first, second] = waits;
         assert_eq!(first.outcome().await, Some(Outcome::Done));
         assert_eq!(second.outcome().await, Some(Outcome::NameTaken));
@@ -119,7 +120,7 @@ mod tests {
     #[tokio::test]
     async fn a_snapshot_that_jumps_over_a_record_leaves_its_outcome_unknown() {
         let (mut machine, seen) = Machine::new();
-        machine.apply(Lsn::new(2), Epoch::new(1), &record("ada").encode());
+        machine.apply(Lsn::new(2), Epoch::new(1), &record("ada").encode()).unwrap();
         let mut bytes = vec![];
         machine.snapshot()(&mut bytes).unwrap();
         let (mut other, seen_there) = Machine::new();
@@ -133,6 +134,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "record 9 cannot be applied: a record has version 7")]
     fn a_record_of_a_newer_program_is_not_left_out() {
-        Machine::new().0.apply(Lsn::new(9), Epoch::new(1), br#"{"version":7}"#);
+        Machine::new().0.apply(Lsn::new(9), Epoch::new(1), br#"{"version":7}"#).unwrap();
     }
 }

@@ -16,11 +16,14 @@ use crate::http::{self, Service};
 use crate::limits::Limits;
 use crate::machine::Machine;
 use crate::password::Hasher;
-use crate::registry::{Parts, Registry};
+use crate::registry::Registry;
 use crate::settings::{Policy, Settings, name};
 
 /// How long a look at another node may take.
 const LOOK_MAX: Duration = Duration::from_millis(500);
+/// How long a primary tries to hand its role over: in one network that takes milliseconds, and a node that ends together with
+/// all others would wait for nobody.
+const TRANSFER_MAX: Duration = Duration::from_millis(500);
 /// Records from one snapshot to the next, and that are kept in the log before it.
 const SNAPSHOT_EVERY: u64 = 10_000;
 /// Bytes of a segment file: a record has a few hundred.
@@ -39,17 +42,17 @@ pub(crate) fn run(settings: &Settings, until_stdin_ends: bool) -> Result<()> {
 
 async fn serve(settings: &Settings, until_stdin_ends: bool) -> Result<()> {
     let place = *settings.place(settings.id).expect("looked at when the file was read");
-    // First, so that a port in use is told before anything is touched.
+    // First, so that a port in use and a wrong setting are told before anything is touched.
     let listener = http::listen(place.http).await?;
-    let (machine, seen) = Machine::new();
-    let replica = options(settings).state_machine(machine).start()?;
     let hasher = Hasher::new(settings.hash_memory_kib, settings.hash_passes).ok_or_else(|| {
         node_failed(settings, "cannot hash at this cost: correct hash_memory_kib and hash_passes")
     })?;
+    let (machine, seen) = Machine::new();
+    let replica = options(settings).state_machine(machine).start()?;
     let (session, patience) = (settings.session(), settings.patience());
     let client = client(settings, patience)?;
     let watch = Watch::start(settings, &replica, &self::client(settings, LOOK_MAX)?);
-    let registry = Registry::new(Parts { seen, client, replica: replica.clone(), hasher, session, patience });
+    let registry = Registry { seen, client, replica: replica.clone(), hasher, session, patience };
     let service =
         Service { me: settings.id, registry, watch, limits: Limits::new(), settings: settings.clone() };
     tracing::info!(policy = %settings.policy, "{} serves http://{}", name(settings.id), place.http);
@@ -75,16 +78,15 @@ fn options(settings: &Settings) -> ReplicaOptions {
         .segment_bytes(SEGMENT_BYTES)
 }
 
-/// Where another takes over by itself, the library's own. Where nobody does, a primary that has lost its quorum for a moment
-/// stays without its role until an operator comes: so it is not to give up that soon.
+/// Where another takes over by itself, nearly the library's own. Where nobody does, a primary that has lost its quorum for a
+/// moment stays without its role until an operator comes: so it is not to give up that soon.
 fn timing(policy: Policy) -> Timing {
+    let timing = Timing { transfer_max: TRANSFER_MAX, ..Timing::default() };
     match policy {
-        Policy::Automatic | Policy::Priority => Timing::default(),
-        Policy::Manual => Timing {
-            heartbeat: Duration::from_millis(50),
-            election_min: Duration::from_secs(1),
-            ..Timing::default()
-        },
+        Policy::Automatic | Policy::Priority => timing,
+        Policy::Manual => {
+            Timing { heartbeat: Duration::from_millis(50), election_min: Duration::from_secs(1), ..timing }
+        }
     }
 }
 

@@ -19,22 +19,13 @@ use crate::token::{RequestId, Token, TokenHash};
 
 /// What a node can do for a user.
 pub(crate) struct Registry {
-    seen: Arc<Seen>,
-    client: Client,
-    replica: Replica,
-    hasher: Hasher,
-    session: Duration,
-    /// How long a request may wait for the cluster.
-    patience: Duration,
-}
-
-/// How a registry is made.
-pub(crate) struct Parts {
     pub(crate) seen: Arc<Seen>,
     pub(crate) client: Client,
     pub(crate) replica: Replica,
     pub(crate) hasher: Hasher,
+    /// How long a session lasts.
     pub(crate) session: Duration,
+    /// How long a request may wait for the cluster.
     pub(crate) patience: Duration,
 }
 
@@ -58,11 +49,6 @@ pub(crate) enum Refusal {
 }
 
 impl Registry {
-    pub(crate) fn new(parts: Parts) -> Registry {
-        let Parts { seen, client, replica, hasher, session, patience } = parts;
-        Registry { seen, client, replica, hasher, session, patience }
-    }
-
     /// Looks at this node's state, as old as it may be, as long as that takes: others go on meanwhile.
     pub(crate) async fn study<T: Send + 'static>(
         &self,
@@ -97,16 +83,23 @@ impl Registry {
     pub(crate) async fn log_in(&self, name: Name, password: Password) -> Result<(Token, Session), Refusal> {
         self.catch_up().await?;
         let known = |account: &Account| (account.hash.clone(), account.changes);
-        let (hash, changes) = self.seen.look(|state| state.account(&name).map(known)).unzip();
-        if !self.hasher.is_password(password, hash).await? {
+        let (account, costs) = self.seen.look(|state| (state.account(&name).map(known), state.costs()));
+        let (hash, changes) = account.unzip();
+        let checked = self.hasher.check(password, hash, costs).await?;
+        if !checked.is_right {
             return Err(Refusal::WrongLogin);
         }
         let token = Token::draw();
-        let session = Session { name, until_ms: now_ms().saturating_add(as_ms(self.session)) };
-        let (name, until_ms) = (session.name.clone(), session.until_ms);
-        let changes = changes.unwrap_or_default();
-        match self.write(Command::OpenSession { name, changes, token: token.hash(), until_ms }).await? {
-            Outcome::Done => Ok((token, session)),
+        let until_ms = now_ms().saturating_add(as_ms(self.session));
+        let open = Command::OpenSession {
+            name: name.clone(),
+            changes: changes.unwrap_or_default(),
+            token: token.hash(),
+            until_ms,
+            rehashed: checked.rehashed,
+        };
+        match self.write(open).await? {
+            Outcome::Done => Ok((token, Session { name, until_ms })),
             Outcome::PasswordChanged | Outcome::NameTaken => Err(Refusal::WrongLogin),
         }
     }
@@ -148,7 +141,7 @@ impl Registry {
         if is_done {
             return Ok(());
         }
-        if !self.hasher.is_password(old, Some(hash)).await? {
+        if !self.hasher.is_password(old, hash).await? {
             return Err(Refusal::WrongPassword);
         }
         let hash = self.hasher.hash(new).await?;

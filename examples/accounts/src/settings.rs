@@ -30,8 +30,8 @@ pub(crate) struct Settings {
     /// Who takes over when the primary is gone.
     #[serde(default)]
     pub(crate) policy: Policy,
-    /// KiB of memory that the hash of a new password takes: as OWASP recommends it with two passes. Another cost than the
-    /// one that passwords were set at tells their names from those that nobody has.
+    /// KiB of memory that a new hash of a password takes: as OWASP recommends it with two passes. Where it has changed, an
+    /// account is hashed again when its user logs in.
     #[serde(default = "hash_memory_kib")]
     pub(crate) hash_memory_kib: u32,
     /// Passes over that memory.
@@ -149,18 +149,20 @@ impl fmt::Display for Policy {
     }
 }
 
-fn hash_memory_kib() -> u32 {
+// What is written into a new node's file, and holds where a file says nothing.
+
+pub(crate) fn hash_memory_kib() -> u32 {
     19 << 10
 }
 
-fn hash_passes() -> u32 {
+pub(crate) fn hash_passes() -> u32 {
     2
 }
 
-fn session_s() -> u64 {
+pub(crate) fn session_s() -> u64 {
     24 * 3600
 }
 
-fn patience_ms() -> u64 {
+pub(crate) fn patience_ms() -> u64 {
     3000
 }

@@ -37,6 +37,10 @@ impl<K: Ord + Clone + AsRef<[u8]>, V: Clone> Shards<K, V> {
         Arc::make_mut(&mut self.parts[part_of(key)]).remove(key)
     }
 
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.parts.iter().flat_map(|part| part.values())
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.parts.iter().map(|part| part.len()).sum()
     }

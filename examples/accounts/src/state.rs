@@ -1,5 +1,6 @@
 //! The accounts and their sessions, and what a command does to them: no clock, no chance, nothing from outside.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use annals::Lsn;
 
 use crate::command::{Command, Entry};
 use crate::name::Name;
+use crate::password::cost_of;
 use crate::shards::Shards;
 use crate::token::{RequestId, TokenHash, hex};
 
@@ -24,6 +26,9 @@ pub(crate) struct State {
     accounts: Shards<Name, Account>,
     sessions: Shards<TokenHash, Session>,
     history: History,
+    /// How many accounts have a hash of which cost. It follows from the accounts, and is in no snapshot.
+    #[serde(skip)]
+    costs: BTreeMap<String, usize>,
 }
 
 /// Somebody who has registered.
@@ -85,9 +90,13 @@ impl State {
         self.history.add(lsn, bytes);
         match &entry.command {
             Command::Register { name, hash, request } => self.register(name, hash, *request, entry.at_ms),
-            Command::OpenSession { name, changes, token, until_ms } => {
+            Command::OpenSession { name, changes, token, until_ms, rehashed } => {
                 let session = Session { name: name.clone(), until_ms: *until_ms };
-                self.open_session(session, *changes, *token, entry.at_ms)
+                let opened = self.open_session(session, *changes, *token, entry.at_ms);
+                if let (Outcome::Done, Some(hash)) = (opened, rehashed) {
+                    self.set_hash(name, hash);
+                }
+                opened
             }
             Command::CloseSession { token } => {
                 self.end_session(token);
@@ -110,6 +119,11 @@ impl State {
 
     pub(crate) fn accounts(&self) -> usize {
         self.accounts.len()
+    }
+
+    /// What the hashes of the accounts cost.
+    pub(crate) fn costs(&self) -> BTreeSet<String> {
+        self.costs.keys().cloned().collect()
     }
 
     /// The digest over all records so far, in hexadecimal digits.
@@ -135,7 +149,7 @@ impl State {
     pub(crate) fn load(from: &mut dyn Read) -> io::Result<State> {
         let saved: Saved<State> = serde_json::from_reader(io::BufReader::new(from))?;
         match saved.version {
-            VERSION => Ok(saved.state),
+            VERSION => Ok(saved.state.with_costs()),
             newer => Err(io::Error::other(format!(
                 "the snapshot has version {newer}, and this program knows {VERSION}; start a newer program here"
             ))),
@@ -158,7 +172,31 @@ impl State {
             sessions: vec![],
         };
         self.accounts.insert(name.clone(), account);
+        *self.costs.entry(cost_of(hash).to_owned()).or_default() += 1;
         Outcome::Done
+    }
+
+    /// Gives an account another hash.
+    fn set_hash(&mut self, name: &Name, hash: &str) {
+        let Some(account) = self.accounts.find_mut(name) else { return };
+        let before = std::mem::replace(&mut account.hash, hash.to_owned());
+        *self.costs.entry(cost_of(hash).to_owned()).or_default() += 1;
+        let cost = cost_of(&before);
+        if let Some(count) = self.costs.get_mut(cost) {
+            *count -= 1;
+            if *count == 0 {
+                self.costs.remove(cost);
+            }
+        }
+    }
+
+    /// With the costs counted anew.
+    fn with_costs(mut self) -> State {
+        self.costs.clear();
+        for account in self.accounts.values() {
+            *self.costs.entry(cost_of(&account.hash).to_owned()).or_default() += 1;
+        }
+        self
     }
 
     fn open_session(&mut self, session: Session, changes: u64, token: TokenHash, at_ms: u64) -> Outcome {
@@ -200,11 +238,11 @@ impl State {
         if account.changes != changes {
             return Outcome::PasswordChanged;
         }
-        account.hash = hash.to_owned();
         account.changes += 1;
         account.changed_by = Some(request);
         let others: Vec<TokenHash> =
             account.sessions.iter().filter(|token| **token != keep).copied().collect();
+        self.set_hash(name, hash);
         others.iter().for_each(|token| self.end_session(token));
         Outcome::Done
     }
@@ -259,9 +297,14 @@ mod tests {
         fn logs_in(&mut self, at_ms: u64, changes: u64) -> (Outcome, TokenHash) {
             let token = Token::draw().hash();
             let until_ms = at_ms + 100;
-            let opened =
-                self.says(at_ms, Command::OpenSession { name: named("ada"), changes, token, until_ms });
-            (opened, token)
+            let (name, rehashed) = (named("ada"), None);
+            let open = Command::OpenSession { name, changes, token, until_ms, rehashed };
+            (self.says(at_ms, open), token)
+        }
+
+        fn logs_in_rehashed(&mut self, changes: u64, hash: &str) -> Outcome {
+            let (name, token, rehashed) = (named("ada"), Token::draw().hash(), Some(hash.to_owned()));
+            self.says(1, Command::OpenSession { name, changes, token, until_ms: 100, rehashed })
         }
 
         fn changes(&mut self, changes: u64, keep: TokenHash, request: RequestId) -> Outcome {
@@ -305,7 +348,8 @@ mod tests {
         assert_eq!(play.changes(0, token, RequestId::draw()), Outcome::Done);
         assert_eq!(play.logs_in(2, 0).0, Outcome::PasswordChanged);
         assert_eq!(play.logs_in(2, 1).0, Outcome::Done);
-        let nobody = Command::OpenSession { name: named("nobody"), changes: 0, token, until_ms: 9 };
+        let (name, rehashed) = (named("nobody"), None);
+        let nobody = Command::OpenSession { name, changes: 0, token, until_ms: 9, rehashed };
         assert_eq!(play.says(1, nobody), Outcome::PasswordChanged);
     }
 
@@ -347,6 +391,28 @@ mod tests {
         // Those that are over make room.
         play.logs_in(500, 0);
         assert_eq!(play.state.sessions.len(), 1);
+    }
+
+    #[test]
+    fn a_hash_at_another_cost_takes_the_place_of_the_old_one_and_changes_nothing_else() {
+        let mut play = Play::default();
+        let request = RequestId::draw();
+        for (name, hash) in [("ada", "$a$m=1$salt$old"), ("ben", "$a$m=1$salt$his")] {
+            play.says(1, Command::Register { name: named(name), hash: hash.to_owned(), request });
+        }
+        let (_, token) = play.logs_in(1, 0);
+        let costs = |play: &Play| Vec::from_iter(play.state.costs());
+        assert_eq!(costs(&play), ["$a$m=1"]);
+        assert_eq!(play.logs_in_rehashed(0, "$a$m=2$salt$new"), Outcome::Done);
+        let ada = play.state.account(&named("ada")).unwrap().clone();
+        assert_eq!((ada.hash.as_str(), ada.changes, ada.sessions.len()), ("$a$m=2$salt$new", 0, 2));
+        assert!(play.state.session(&token, 2).is_some());
+        assert_eq!(costs(&play), ["$a$m=1", "$a$m=2"]);
+        // Checked against an older password: that one is not brought back.
+        play.changes(0, token, RequestId::draw());
+        assert_eq!(play.logs_in_rehashed(0, "$a$m=2$salt$stale"), Outcome::PasswordChanged);
+        assert_eq!(play.state.account(&named("ada")).unwrap().hash, "hash 1");
+        assert_eq!(costs(&play), ["", "$a$m=1"]);
     }
 
     #[test]

@@ -94,7 +94,7 @@ struct PutArgs {
     #[arg(long, value_name = "ID")]
     id: Option<OperationId>,
     /// Bytes a second at most
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
     #[command(flatten)]
     reach: Reach,

@@ -136,26 +136,14 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-impl From<BadName> for Error {
-    fn from(error: BadName) -> Error {
-        Error::Name(error)
-    }
+/// What `?` makes an [`Error`] of.
+macro_rules! wraps {
+    ($($variant:ident($source:ty)),*) => {$(
+        impl From<$source> for Error {
+            fn from(source: $source) -> Error {
+                Error::$variant(source)
+            }
+        }
+    )*};
 }
-
-impl From<ClientError> for Error {
-    fn from(error: ClientError) -> Error {
-        Error::Log(error)
-    }
-}
-
-impl From<ReplicaError> for Error {
-    fn from(error: ReplicaError) -> Error {
-        Error::Replica(error)
-    }
-}
-
-impl From<TransportError> for Error {
-    fn from(error: TransportError) -> Error {
-        Error::Certificates(error)
-    }
-}
+wraps!(Name(BadName), Log(ClientError), Replica(ReplicaError), Certificates(TransportError));

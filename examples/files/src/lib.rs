@@ -31,8 +31,8 @@
 //!
 //! It is an example. The state is held in memory (about 500 bytes for each file), contents are not. A snapshot is a copy of
 //! all contents, so a node needs twice their room, and writes all of it each time. A node whose disk is full applies
-//! nothing until there is room, so a delete that comes behind a refused chunk waits, too: make room by other means. The port
-//! for readers has neither users nor encryption. A name is told apart byte for byte.
+//! nothing until there is room, and goes on by itself then; so a delete that comes behind a refused chunk waits, too: make
+//! room by other means. The port for readers has neither users nor encryption. A name is told apart byte for byte.
 
 pub mod cli;
 pub mod client;
@@ -48,3 +48,4 @@ pub mod record;
 pub mod report;
 pub mod state;
 pub mod store;
+mod text;

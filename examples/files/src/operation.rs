@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::travels_as_text;
+
 /// The id of a put, a delete or a rename: drawn at random by whoever asks first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -44,12 +46,6 @@ impl fmt::Display for OperationId {
     }
 }
 
-impl fmt::Debug for OperationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl FromStr for OperationId {
     type Err = BadId;
 
@@ -62,24 +58,4 @@ impl FromStr for OperationId {
     }
 }
 
-impl TryFrom<String> for OperationId {
-    type Error = BadId;
-
-    fn try_from(text: String) -> Result<OperationId, BadId> {
-        text.parse()
-    }
-}
-
-impl From<OperationId> for String {
-    fn from(id: OperationId) -> String {
-        id.to_string()
-    }
-}
-
-impl fmt::Display for BadId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not an id: up to 32 hexadecimal digits")
-    }
-}
-
-impl std::error::Error for BadId {}
+travels_as_text!(OperationId, BadId, "not an id: up to 32 hexadecimal digits");

@@ -132,9 +132,6 @@ const fn word(role: Role) -> &'static str {
     match role {
         Role::Primary => "leader",
         Role::Backup => "follower",
-        Role::Candidate => "candidate",
-        Role::Learner => "learner",
-        Role::Recovering => "recovering",
-        Role::Halted => "halted",
+        other => other.as_str(),
     }
 }

@@ -50,19 +50,37 @@ impl RealDisk {
         let fd = rustix::fs::openat(&*self.dir, plain(name)?, flags, FILE_MODE)?;
         Ok(Arc::new(RealFile::new(OpenFile::new(fd, Arc::clone(&self.dir), name, access))))
     }
-}
 
-/// Owner reads and writes, the group reads; the umask takes away more.
-pub(super) const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
-
-impl Disk for RealDisk {
-    fn list(&self) -> io::Result<Vec<String>> {
+    /// The names of all files, sorted.
+    fn list_once(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&*self.dir)? {
             let entry = entry?;
             if entry.file_type() != FileType::Directory {
                 names.push(entry.file_name().to_string_lossy().into_owned());
             }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+/// A listing is repeated so often until it is the same twice: a log in use changes its names once in many milliseconds.
+const LISTINGS_MAX: usize = 16;
+
+/// Owner reads and writes, the group reads; the umask takes away more.
+pub(super) const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
+
+impl Disk for RealDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        // A file that is renamed meanwhile may be found under neither name, and is there the next time.
+        let mut names = self.list_once()?;
+        for _ in 0..LISTINGS_MAX {
+            let again = self.list_once()?;
+            if again == names {
+                break;
+            }
+            names = again;
         }
         Ok(names)
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::writers;
 use crate::disk::whole::{read_whole, write_whole};
-use crate::disk::{Access, DurableWriter, File, Map};
+use crate::disk::{Access, BLOCK_BYTES, DurableWriter, File, Map};
 use crate::types::WriteMethod;
 
 /// A file of the operating system. Closed when it and its writers are dropped.
@@ -28,6 +28,8 @@ pub(super) struct OpenFile {
     name: String,
     access: Access,
     maps: Mutex<Vec<Weak<Map>>>,
+    /// For reading past the page cache, once that was asked for; `None` where it cannot be done.
+    bulk: OnceLock<Option<OwnedFd>>,
 }
 
 impl RealFile {
@@ -43,6 +45,17 @@ impl File for RealFile {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         read_whole(buf, offset, |buf, offset| Ok(rustix::io::pread(&self.0.fd, buf, offset)?))
+    }
+
+    fn read_bulk(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let is_whole = buf.as_ptr().addr().is_multiple_of(BLOCK_BYTES)
+            && buf.len().is_multiple_of(BLOCK_BYTES)
+            && offset.is_multiple_of(BLOCK_BYTES as u64);
+        let bulk = if is_whole { self.0.bulk() } else { None };
+        // Whatever is in the way of it: the other way says what that is, or reads it.
+        let done = bulk.and_then(|fd| rustix::io::pread(fd, &mut *buf, offset).ok()).unwrap_or(0);
+        let rest = self.read_at(&mut buf[done..], offset + done as u64)?;
+        Ok(done + rest)
     }
 
     fn will_read(&self, bytes: Range<u64>) {
@@ -108,11 +121,26 @@ impl File for RealFile {
 
 impl OpenFile {
     pub(super) fn new(fd: OwnedFd, dir: Arc<OwnedFd>, name: &str, access: Access) -> OpenFile {
-        OpenFile { fd, dir, name: name.to_owned(), access, maps: Mutex::new(Vec::new()) }
+        OpenFile {
+            fd,
+            dir,
+            name: name.to_owned(),
+            access,
+            maps: Mutex::new(Vec::new()),
+            bulk: OnceLock::new(),
+        }
     }
 
     pub(super) fn bytes(&self) -> io::Result<u64> {
         Ok(rustix::fs::fstat(&self.fd)?.st_size as u64)
+    }
+
+    /// The file once more, to be read past the page cache.
+    fn bulk(&self) -> Option<&OwnedFd> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        return self.bulk.get_or_init(|| self.reopen(OFlags::RDONLY | OFlags::DIRECT).ok()).as_ref();
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        return None;
     }
 
     /// Writes through the page cache.

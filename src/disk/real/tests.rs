@@ -1,10 +1,11 @@
 //! The promises that only real files make.
 
 use std::os::unix::fs::symlink;
+use std::sync::mpsc;
 
 use super::RealDisk;
 use crate::disk::tests::blocks;
-use crate::disk::{Access, BLOCK_BYTES, Disk, Lock};
+use crate::disk::{Access, BLOCK_BYTES, Blocks, Disk, Lock};
 use crate::types::WriteMethod;
 
 fn scratch() -> (tempfile::TempDir, RealDisk) {
@@ -121,4 +122,54 @@ fn a_full_device_says_so() {
     };
     let error = write_whole(b"x", 0, |buf, offset| Ok(rustix::io::pwrite(&full, buf, offset)?)).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+}
+
+#[test]
+fn what_is_read_past_the_page_cache_is_what_is_read_through_it() {
+    let (_dir, disk) = scratch();
+    let file = disk.create("x").unwrap();
+    let bytes: Vec<u8> = (0..5 * BLOCK_BYTES + 100).map(|at| (at / 7) as u8).collect();
+    file.write_at(&bytes, 0).unwrap();
+    let mut blocks = Blocks::zeroed(8);
+    for (from, size) in
+        [(0, 5 * BLOCK_BYTES), (BLOCK_BYTES, 7 * BLOCK_BYTES), (3, 100), (6 * BLOCK_BYTES, BLOCK_BYTES)]
+    {
+        blocks.fill(0);
+        let there = file.read_bulk(&mut blocks[..size], from as u64).unwrap();
+        let expected = &bytes[from.min(bytes.len())..(from + size).min(bytes.len())];
+        assert_eq!(&blocks[..there], expected, "{size} bytes at {from}");
+    }
+    // Also where memory is not as the device would have it.
+    assert_eq!(file.read_bulk(&mut blocks[1..=BLOCK_BYTES], 0).unwrap(), BLOCK_BYTES);
+    assert_eq!(&blocks[1..=BLOCK_BYTES], &bytes[..BLOCK_BYTES]);
+}
+
+/// A roll renames a spare while somebody looks at the log: a listing may have passed the new name, and come to the old one when
+/// it was gone.
+#[test]
+fn a_file_that_is_renamed_meanwhile_is_listed() {
+    let (_dir, disk) = scratch();
+    for number in 0..200 {
+        disk.create(&format!("file-{number}")).unwrap();
+    }
+    disk.create("0").unwrap();
+    let (rename, renames) = mpsc::sync_channel(0);
+    let (renamed, is_renamed) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let disk = &disk;
+        scope.spawn(move || {
+            for number in renames {
+                disk.rename(&format!("{number}"), &format!("{}", number + 1)).unwrap();
+                renamed.send(()).unwrap();
+            }
+        });
+        for number in 0..3000 {
+            rename.send(number).unwrap();
+            let names = disk.list().unwrap();
+            let is_it = |name: &String| *name == number.to_string() || *name == (number + 1).to_string();
+            assert!(names.iter().any(is_it), "{number}: {names:?}");
+            is_renamed.recv().unwrap();
+        }
+        drop(rename);
+    });
 }

@@ -68,6 +68,7 @@ pub(super) fn survey(disk: &dyn Disk, log_id: LogId) -> Result<Survey> {
             FileName::Unfinished if is_own(&name) => survey.unfinished.push(name),
             FileName::Lock
             | FileName::Superblock
+            | FileName::Extract(_)
             | FileName::Unfinished
             | FileName::Quarantine
             | FileName::PendingRepair
@@ -92,7 +93,7 @@ pub(super) fn is_vacant(disk: &dyn Disk) -> Result<bool> {
             FileName::Segment(_) | FileName::Spare(_) | FileName::Quarantine | FileName::PendingRepair => {
                 return Err(Error::SuperblockDamaged);
             }
-            FileName::Unfinished | FileName::Other => is_other = true,
+            FileName::Extract(_) | FileName::Unfinished | FileName::Other => is_other = true,
         }
     }
     if is_other { Err(Error::NotEmpty) } else { Ok(is_vacant) }

@@ -125,7 +125,8 @@ impl Node {
         self.hand_over_tasks();
         self.ways.shown.reopened(None);
         self.store = Store::Opening;
-        self.tell_disk(DiskNote::Reopen { is_whole, doubts });
+        let has_peers = !self.peers.addresses.is_empty();
+        self.tell_disk(DiskNote::Reopen { is_whole, doubts, has_peers });
     }
 }
 

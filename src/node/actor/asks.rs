@@ -76,9 +76,10 @@ impl Node {
             Asker::Client { session, number } => Some((session, number)),
             Asker::Local(_) => None,
         };
-        if let Err(refused) = self.begin(key, &request) {
-            return self.refuse(network, asker, refused);
-        }
+        let life = match self.begin(key, &request) {
+            Ok(life) => life,
+            Err(refused) => return self.refuse(network, asker, refused),
+        };
         let note = match (request, key) {
             (Request::Read { from, bytes_max }, _) => {
                 ReadNote::Read(Job { asker, wanted: Wanted::Records(from), bytes_max })
@@ -87,7 +88,7 @@ impl Node {
                 ReadNote::Read(Job { asker, wanted: Wanted::Frames(range), bytes_max })
             }
             (Request::Subscribe { from, credit_bytes }, Some(key)) => {
-                ReadNote::Subscribe { key, from, credit: credit_bytes }
+                ReadNote::Subscribe { key, life, from, credit: credit_bytes }
             }
             (Request::Credit { subscription, bytes }, Some((session, _))) => {
                 ReadNote::Credit { key: (session, subscription), bytes }
@@ -103,19 +104,20 @@ impl Node {
         self.tell_readers(note);
     }
 
-    /// Notes what a client has under way, if it may have that.
-    fn begin(&mut self, key: Option<Key>, request: &Request) -> Result<(), Refused> {
-        let Some((session, number)) = key else { return Ok(()) };
-        let Some(session) = self.sessions.get_mut(&session) else { return Ok(()) };
+    /// Notes what a client has under way, if it may have that; gives the life of a subscription that begins.
+    fn begin(&mut self, key: Option<Key>, request: &Request) -> Result<u64, Refused> {
+        let Some((session, number)) = key else { return Ok(0) };
+        let Some(known) = self.sessions.get_mut(&session) else { return Ok(0) };
         match *request {
-            Request::Read { .. } | Request::Frames { .. } => session.begin_read(number),
-            Request::Subscribe { .. } => session.begin_subscription(number),
+            Request::Read { .. } | Request::Frames { .. } => known.begin_read(number)?,
+            Request::Subscribe { .. } => return known.begin_subscription(number),
             Request::Unsubscribe { subscription } => {
-                session.end_subscription(subscription);
-                Ok(())
+                known.end_subscription(subscription);
+                self.held.retain(|held| *held != (session, subscription));
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(0)
     }
 
     /// Whether the connections to all other voters are lost.

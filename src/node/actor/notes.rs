@@ -11,10 +11,10 @@ use crate::node::disk::{DISK, DiskNote};
 use crate::node::driver::{Done, Driver, Input};
 use crate::node::mail::{Asker, Note};
 use crate::node::observe;
-use crate::node::readers::ReadNote;
+use crate::node::readers::{Key, ReadNote};
 use crate::node::store::StoreReader;
 use crate::protocol::request::{ClientRole, Refused, Reply};
-use crate::protocol::{Config, State};
+use crate::protocol::{Config, Start, State};
 use crate::transport::Network;
 use crate::types::ReplicaId;
 
@@ -29,9 +29,10 @@ impl Node {
             Note::DiskFailed(error) => self.disk_failed(&error),
             Note::Opened(opened) => self.opened(network, opened),
             Note::Snapshot { base, outcome } => self.snapshot_written(network, *base, outcome),
-            Note::Reply { asker, reply, pieces, is_awaited } => {
-                self.reply_of_reader(network, asker, reply, (&pieces, is_awaited));
+            Note::Answer { asker, reply, pieces, is_large } => {
+                self.read_once(network, asker, reply, (&pieces, is_large));
             }
+            Note::Part { key, life, reply, pieces } => self.part_read(network, (key, life), reply, &pieces),
             Note::Died { thread } => self.died(network, thread),
             Note::Doubt(error) => self.doubt(&error),
         }
@@ -42,7 +43,7 @@ impl Node {
             return;
         }
         let (installed, trimmed) = match &done {
-            Done::Installed { snapshot, .. } => (Some(snapshot.0.lsn), None),
+            Done::Installed { snapshot, .. } => (Some(snapshot.position.lsn), None),
             Done::Trimmed { asked, .. } => (None, Some(*asked)),
             _ => (None, None),
         };
@@ -61,22 +62,44 @@ impl Node {
         }
     }
 
-    fn reply_of_reader(
+    fn read_once(
         &mut self,
         network: &mut dyn Network,
         asker: Asker,
         reply: Reply,
-        (pieces, is_awaited): (&[Bytes], bool),
+        (pieces, is_large): (&[Bytes], bool),
     ) {
         let mut key = None;
         if let Asker::Client { session, number } = asker
             && let Some(known) = self.sessions.get_mut(&session)
         {
-            known.answered(number, matches!(reply, Reply::Refused(_)));
-            key = Some((session, number)).filter(|_| is_awaited);
+            known.has_read(number);
+            key = Some((session, number)).filter(|_| is_large);
         }
         self.answer(network, asker, reply, pieces);
         if let Some(key) = key {
+            self.delivered(network, key);
+        }
+    }
+
+    /// A part of a subscription. What was read for one that has ended since is nobody's: another one may bear its number.
+    fn part_read(
+        &mut self,
+        network: &mut dyn Network,
+        (key, life): (Key, u64),
+        reply: Reply,
+        pieces: &[Bytes],
+    ) {
+        let (session, number) = key;
+        let Some(known) = self.sessions.get_mut(&session).filter(|known| known.has(number, life)) else {
+            return;
+        };
+        let is_end = matches!(reply, Reply::Refused(_));
+        if is_end {
+            known.end_subscription(number);
+        }
+        self.answer(network, Asker::Client { session, number }, reply, pieces);
+        if !is_end {
             self.delivered(network, key);
         }
     }
@@ -137,8 +160,9 @@ impl Node {
                 self.pauses.opened(Instant::now());
                 self.halted = None;
                 self.upkeep.pin(None);
-                // A snapshot may have been installed, or taken, without a word of it: the disk failed right after.
-                self.upkeep.newest = self.upkeep.newest.max(base);
+                // A snapshot may have been installed, or taken, without a word of it: the disk failed right after. Or the
+                // newest is lost.
+                self.upkeep.newest = base;
                 self.commit = self.commit.max(base);
                 self.upkeep.shown = self.ways.shown.reopened(Some(reader));
                 self.tell_apply(ApplyNote::Reopened);
@@ -158,7 +182,8 @@ impl Node {
     fn recover(&self, state: State) -> Result<Driver, String> {
         // Elections are spread anew.
         let seed = self.config.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(self.now().nanos());
-        let config = Config { seed, ..self.config.clone() };
+        let start = if self.driver.replica().is_chosen() { Start::Chosen } else { self.config.start };
+        let config = Config { seed, start, ..self.config.clone() };
         Driver::recover(config, self.options, state, self.now()).map_err(|error| error.to_string())
     }
 

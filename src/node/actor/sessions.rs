@@ -1,6 +1,6 @@
 //! What each client has under way with the readers, and how much of that is allowed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::protocol::request::{ClientRole, READS_MAX, Refused, SUBSCRIPTIONS_MAX};
 
@@ -10,13 +10,15 @@ pub(super) struct Session {
     pub(super) role: ClientRole,
     /// The numbers of its reads that are not answered.
     reads: HashSet<u64>,
-    /// The numbers of its subscriptions.
-    subscriptions: HashSet<u64>,
+    /// Its subscriptions, by their numbers: each with its life.
+    subscriptions: HashMap<u64, u64>,
+    /// How many subscriptions have begun.
+    lives: u64,
 }
 
 impl Session {
     pub(super) fn new(role: ClientRole) -> Session {
-        Session { role, reads: HashSet::new(), subscriptions: HashSet::new() }
+        Session { role, reads: HashSet::new(), subscriptions: HashMap::new(), lives: 0 }
     }
 
     /// Something is to be read once.
@@ -32,11 +34,12 @@ impl Session {
         Ok(())
     }
 
-    /// It subscribes.
+    /// It subscribes. Gives the life of the subscription: another one may bear its number later, and what was read for this
+    /// one, or is said of its end, may come only then.
     ///
     /// # Errors
     /// Why that is not done.
-    pub(super) fn begin_subscription(&mut self, number: u64) -> Result<(), Refused> {
+    pub(super) fn begin_subscription(&mut self, number: u64) -> Result<u64, Refused> {
         self.check(number)?;
         if self.subscriptions.len() == SUBSCRIPTIONS_MAX {
             // It is only the client itself that can end one: to ask again later would not help.
@@ -45,8 +48,14 @@ impl Session {
             );
             return Err(Refused::NotPossible { reason });
         }
-        self.subscriptions.insert(number);
-        Ok(())
+        self.lives += 1;
+        self.subscriptions.insert(number, self.lives);
+        Ok(self.lives)
+    }
+
+    /// Whether this is the life of the subscription that bears the number now.
+    pub(super) fn has(&self, number: u64, life: u64) -> bool {
+        self.subscriptions.get(&number) == Some(&life)
     }
 
     /// No more of a subscription.
@@ -54,15 +63,13 @@ impl Session {
         self.subscriptions.remove(&number);
     }
 
-    /// The readers have answered: a read that is the end of it, a subscription only if it is refused.
-    pub(super) fn answered(&mut self, number: u64, is_refused: bool) {
-        if !self.reads.remove(&number) && is_refused {
-            self.subscriptions.remove(&number);
-        }
+    /// The readers have read once, or could not.
+    pub(super) fn has_read(&mut self, number: u64) {
+        self.reads.remove(&number);
     }
 
     fn check(&self, number: u64) -> Result<(), Refused> {
-        if self.reads.contains(&number) || self.subscriptions.contains(&number) {
+        if self.reads.contains(&number) || self.subscriptions.contains_key(&number) {
             let reason = format!("request {number} is under way; give each its own number");
             return Err(Refused::NotPossible { reason });
         }
@@ -82,31 +89,41 @@ mod tests {
         }
         assert_eq!(session.begin_read(1000), Err(Refused::Busy));
         for number in 2000..2000 + SUBSCRIPTIONS_MAX as u64 {
-            assert_eq!(session.begin_subscription(number), Ok(()));
+            session.begin_subscription(number).unwrap();
         }
         assert!(matches!(session.begin_subscription(3000), Err(Refused::NotPossible { .. })));
 
-        // A read ends with its answer; a subscription when it is refused, or ended.
-        session.answered(5, false);
+        // A read ends with its answer, a subscription when it is ended.
+        session.has_read(5);
         assert_eq!(session.begin_read(1000), Ok(()));
-        session.answered(2000, false);
+        session.has_read(2000);
         assert!(session.begin_subscription(3000).is_err());
-        session.answered(2000, true);
-        assert_eq!(session.begin_subscription(3000), Ok(()));
-        session.end_subscription(3000);
-        assert_eq!(session.begin_subscription(3001), Ok(()));
+        session.end_subscription(2000);
+        session.begin_subscription(3000).unwrap();
+        assert!(session.begin_subscription(3001).is_err());
+    }
+
+    #[test]
+    fn what_is_said_late_of_a_subscription_that_has_ended_is_not_taken_for_the_next_of_its_number() {
+        let mut session = Session::new(ClientRole::Read);
+        let before = session.begin_subscription(1).unwrap();
+        assert!(session.has(1, before));
+        session.end_subscription(1);
+        assert!(!session.has(1, before));
+        let next = session.begin_subscription(1).unwrap();
+        assert!(session.has(1, next) && !session.has(1, before));
     }
 
     #[test]
     fn a_number_is_used_by_one_request_at_a_time() {
         let mut session = Session::new(ClientRole::Read);
         assert_eq!(session.begin_read(1), Ok(()));
-        assert_eq!(session.begin_subscription(2), Ok(()));
+        session.begin_subscription(2).unwrap();
         for number in [1, 2] {
             assert!(matches!(session.begin_read(number), Err(Refused::NotPossible { .. })));
             assert!(matches!(session.begin_subscription(number), Err(Refused::NotPossible { .. })));
         }
-        session.answered(1, false);
+        session.has_read(1);
         assert_eq!(session.begin_read(1), Ok(()));
     }
 }

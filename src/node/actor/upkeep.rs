@@ -11,7 +11,7 @@ use crate::node::mail::Asker;
 use crate::node::observe;
 use crate::node::options::Policy;
 use crate::protocol::request::{Refused, Reply};
-use crate::protocol::{Base, Role};
+use crate::protocol::{Base, Contents, Role};
 use crate::transport::Network;
 use crate::types::Lsn;
 
@@ -123,14 +123,19 @@ impl Node {
     }
 
     /// A snapshot was written, or was not.
-    pub(super) fn snapshot_written(&mut self, network: &mut dyn Network, base: Base, outcome: Result<u64>) {
+    pub(super) fn snapshot_written(
+        &mut self,
+        network: &mut dyn Network,
+        base: Base,
+        outcome: Result<Contents>,
+    ) {
         let lsn = base.position.lsn;
         observe::snapshot(self.me, lsn, &outcome);
         self.upkeep.writing = None;
         match outcome {
-            Ok(bytes) => {
+            Ok(contents) => {
                 if self.store == Store::Open {
-                    self.driver.done(self.now(), Done::SnapshotTaken { base: Box::new(base), bytes });
+                    self.driver.done(self.now(), Done::SnapshotTaken { base: Box::new(base), contents });
                 }
                 self.upkeep.newest = self.upkeep.newest.max(lsn);
                 self.upkeep.begun_at = self.upkeep.tried_at;

@@ -182,7 +182,9 @@ impl Driver {
             Done::Installed { snapshot, incarnation } => protocol::Input::Installed { snapshot, incarnation },
             Done::Mended { range } => protocol::Input::Mended { range },
             Done::MendRefused { range } => protocol::Input::MendRefused { range },
-            Done::SnapshotTaken { base, bytes } => protocol::Input::SnapshotTaken { base: *base, bytes },
+            Done::SnapshotTaken { base, contents } => {
+                protocol::Input::SnapshotTaken { base: *base, contents }
+            }
             Done::Trimmed { through, .. } => protocol::Input::Trimmed { through },
         };
         self.handle(now, input);

@@ -89,7 +89,7 @@ impl Scribe {
             Task::TakeSnapshot { base, application } => {
                 self.sync(store, done)?;
                 store.take_snapshot(&base, &application)?;
-                done.push(Done::SnapshotTaken { base, bytes: application.len() as u64 });
+                done.push(Done::SnapshotTaken { base, contents: store.contents() });
             }
             Task::Trim { through } => {
                 store.trim(through)?;
@@ -143,9 +143,11 @@ pub fn read(reader: &StoreReader, task: &Task) -> Result<Done> {
             None => Done::LogGone { to },
         },
         Task::ReadSnapshot { to, snapshot, offset, bytes_max } => {
-            match reader.read_snapshot(snapshot, offset, bytes_max)? {
-                Some((bytes, digest)) => Done::SnapshotRead { to, snapshot, offset, digest, bytes },
-                None => Done::SnapshotGone { to },
+            match reader.read_snapshot(snapshot, offset, bytes_max) {
+                Ok(Some((bytes, digest))) => Done::SnapshotRead { to, snapshot, offset, digest, bytes },
+                // The log is none the worse for it: nobody writes to a snapshot.
+                Ok(None) | Err(Error::Io { doing: "read", .. }) => Done::SnapshotGone { to },
+                Err(error) => return Err(error),
             }
         }
         _ => unreachable!("it is asked before whether the task reads"),

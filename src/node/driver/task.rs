@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::protocol::{Base, Group, Meta, SnapshotId, SnapshotOffer};
+use crate::protocol::{Base, Contents, Group, Meta, SnapshotId, SnapshotOffer};
 use crate::types::{LogIncarnation, Lsn, LsnRange, ReplicaId};
 
 /// Something that the disk is to do: [`perform`](super::perform) does it on a [`ReplicaStore`](crate::node::ReplicaStore).
@@ -207,8 +207,8 @@ pub enum Done {
     SnapshotTaken {
         /// The state that goes with it.
         base: Box<Base>,
-        /// Size of the application's part, in bytes.
-        bytes: u64,
+        /// What the application's part is.
+        contents: Contents,
     },
     /// The log was trimmed.
     Trimmed {

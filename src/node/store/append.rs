@@ -3,14 +3,15 @@
 use bytes::Bytes;
 
 use super::ReplicaStore;
+use super::extract;
 use super::front::{Front, Laid};
 use super::part::{Part, segment_bytes_for};
 use super::recent::{Entry, STRIDE_BYTES};
 use crate::disk::slab::SlabWriter;
 use crate::error::{Error, Result};
 use crate::format::{
-    BLOCK_BYTES, FrameHeader, GROUP_HEADER_BYTES, GroupHeader, HEADER_BLOCK_BYTES, INDEX_STRIDE_BYTES,
-    SegmentHeader,
+    BLOCK_BYTES, Extract, FrameHeader, GROUP_HEADER_BYTES, GroupHeader, HEADER_BLOCK_BYTES,
+    INDEX_STRIDE_BYTES, SegmentHeader,
 };
 use crate::log::prepare::{Go, make_spare};
 use crate::log::recover::{Begin, begin_first};
@@ -20,6 +21,9 @@ use crate::types::{Epoch, Lsn, LsnRange};
 
 /// Groups that one write makes durable have at most this many bytes, unless a single one has more.
 const FLUSH_BYTES_MAX: u64 = 256 << 20;
+
+/// Extracts of sealed segments that wait to be written.
+const EXTRACTS_MAX: usize = 4;
 
 /// A group that waits for the next sync.
 #[derive(Debug)]
@@ -138,7 +142,8 @@ impl ReplicaStore {
         let tail = self.parts.last().expect("a store has a tail");
         let begins = tail.is_headless.then_some(&tail.header);
         let laid = self.front.lay(begins, &self.pending[..groups]);
-        let header = note(&self.front, &laid, &tail.header, self.durable, &mut self.notes);
+        let noting = (&mut self.notes, &mut self.extract);
+        let header = note(&self.front, &laid, &tail.header, self.durable, noting);
         let range =
             LsnRange { first: self.pending[0].range.first, last: self.pending[groups - 1].range.last };
         assert!(
@@ -197,6 +202,7 @@ impl ReplicaStore {
         let part = Part::new(header, spare.name, spare.file, Extent::empty(&header));
         self.writer = spare.writer;
         self.front.go_to(0, &[]);
+        self.extract = extract::begin(&part);
         self.parts.push(Part { is_headless: true, ..part });
         self.show()
     }
@@ -205,7 +211,9 @@ impl ReplicaStore {
     pub(super) fn go_on_in(&mut self, tail: &Tail) -> Result<()> {
         self.writer = self.files.io("open", &tail.name(), tail.file().writer(self.files.write_method))?;
         self.front.go_to(HEADER_BLOCK_BYTES as u64, &[]);
-        self.parts.push(Part::of_tail(tail));
+        let part = Part::of_tail(tail);
+        self.extract = extract::begin(&part);
+        self.parts.push(part);
         Ok(())
     }
 
@@ -238,6 +246,9 @@ impl ReplicaStore {
         let tail = self.parts.last_mut().expect("a store has a tail");
         seal_extent(&*tail.file(&self.files)?, &tail.header, &tail.extent, self.files.disk.wall_ms())?;
         tail.seal();
+        // Another thread writes it; until that has time the next opening can do without.
+        self.extracts.truncate(EXTRACTS_MAX - 1);
+        self.extracts.extend(extract::Waiting::new(self.tail(), &self.extract));
         Ok(())
     }
 
@@ -274,13 +285,21 @@ impl ReplicaStore {
 }
 
 /// The header of the group that is laid out, and notes of its frames.
-fn note(front: &Front, laid: &Laid, segment: &SegmentHeader, durable: Lsn, notes: &mut Notes) -> GroupHeader {
+fn note(
+    front: &Front,
+    laid: &Laid,
+    segment: &SegmentHeader,
+    durable: Lsn,
+    (notes, extract): (&mut Notes, &mut Extract),
+) -> GroupHeader {
     let Notes { points, entries } = notes;
     points.clear();
     entries.clear();
     let place = front.place(laid, segment);
     let first = place.position + GROUP_HEADER_BYTES as u64;
-    GroupHeader::noting(front.frames(laid), place, durable, |position, frame| {
+    GroupHeader::noting(front.frames(laid), place, durable, |position, parsed| {
+        extract.note(parsed);
+        let frame = parsed.header();
         let is_far = |last: &(u64, FrameHeader)| position - last.0 >= INDEX_STRIDE_BYTES;
         if points.last().is_none_or(|last| is_far(last) || last.1.epoch != frame.epoch) {
             points.push((position, *frame));

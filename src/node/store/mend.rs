@@ -76,7 +76,7 @@ impl ReplicaStore {
         for (index, pieces) in made {
             self.replace(index, &pieces)?;
         }
-        self.history = load(&self.files, &self.parts, self.history.base())?.history;
+        self.history = load(&self.files, &self.parts, self.history.base(), self.options)?.history;
         self.show_change()?;
         Ok(true)
     }
@@ -108,6 +108,7 @@ impl ReplicaStore {
         let forged = self.forge(part, pieces, ending)?;
         self.switch(index, forged)?;
         if index + 1 == self.parts.len() {
+            self.extract.give_up();
             let (tail, files) = (self.tail(), &*self.files);
             let writer = files.io("open", &tail.name, tail.file(files)?.writer(files.write_method))?;
             let (end, head) = (tail.extent.end, tail.last_block(files)?);

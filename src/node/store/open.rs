@@ -7,27 +7,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::append::Notes;
+use super::extract;
 use super::front::Front;
 use super::part::Part;
 use super::shared::Shared;
-use super::snapshots::{BASE, Snapshot, TAKING, head_of};
+use super::snapshots::{BASE, Snapshot, TAKING, head_of, open as open_file};
 use super::spares::Spares;
 use super::stage::{Stage, finish_install, write_whole};
 use super::{DAMAGED, ReplicaStore, StoreOptions};
 use crate::disk::slab::SlabWriter;
 use crate::disk::{Access, Disk, Lock, probe};
 use crate::error::{Error, Result};
-use crate::format::{FrameKind, Superblock};
+use crate::format::{Extract, FrameKind, Superblock};
 use crate::log::prepare::{Go, make_spare};
 use crate::log::recover::{Begin, Recovered, Wanted, begin_first, recover};
 use crate::log::store::Files;
 use crate::log::superblock_file::SuperblockFile;
 use crate::node::frames::content_of;
 use crate::protocol::{
-    Base, Content, EpochHistory, Health, Member, Meta, Position, SnapshotOffer, Span, Spans, State,
+    Base, Content, Contents, EpochHistory, Health, LOST_BASE, Member, Meta, Position, SnapshotOffer, Span,
+    Spans, State,
 };
 use crate::repair::{self, Silent};
-use crate::segment::{FileName, LOCK, Spare};
+use crate::segment::{FileName, LOCK, QUARANTINE, Spare};
 use crate::types::{Epoch, LogId, LogIncarnation, Lsn, LsnRange};
 
 /// Attempts to open a store that has to be repaired: what is lost is found with the first or the second.
@@ -44,8 +46,8 @@ pub(super) fn create(disk: &dyn Disk, me: Member, base: &Base) -> Result<()> {
         return Err(Error::NotEmpty);
     }
     let log_id = LogId::new(me.disk.get());
-    let offer = SnapshotOffer { base: Arc::new(base.clone()), bytes: 0 };
-    write_whole(disk, BASE, &head_of(log_id, &offer, 0))?;
+    let offer = SnapshotOffer { base: Arc::new(base.clone()), contents: Contents::default() };
+    write_whole(disk, BASE, &head_of(log_id, &offer))?;
     let method = probe(disk, PROBE).map_err(|source| Error::io("probe", "", source))?.winner;
     // Last: a directory with a superblock has all the rest.
     let superblock = Superblock::new(log_id, method);
@@ -53,7 +55,20 @@ pub(super) fn create(disk: &dyn Disk, me: Member, base: &Base) -> Result<()> {
     SuperblockFile::create(disk, first).map(drop)
 }
 
-pub(super) fn open(disk: &Arc<dyn Disk>, options: StoreOptions) -> Result<(Option<ReplicaStore>, State)> {
+/// Whether this replica's base can come from others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Others {
+    /// If it does not check, it is put aside.
+    HaveABase,
+    /// As far as known there are none.
+    AreNone,
+}
+
+pub(super) fn open(
+    disk: &Arc<dyn Disk>,
+    options: StoreOptions,
+    others: Others,
+) -> Result<(Option<ReplicaStore>, State)> {
     // While a repair is not finished, the superblock may be on its way.
     let is_repairing = |name: &String| FileName::of(name) == FileName::PendingRepair;
     if list(&**disk)?.iter().any(is_repairing) && !repair(disk)? {
@@ -69,7 +84,7 @@ pub(super) fn open(disk: &Arc<dyn Disk>, options: StoreOptions) -> Result<(Optio
         return Ok((None, blank()));
     }
     for _ in 1..ATTEMPTS {
-        match attempt(disk, options) {
+        match attempt(disk, options, others) {
             Err(Error::Rot { .. } | Error::Hole { .. }) => {}
             opened => return opened,
         }
@@ -78,7 +93,7 @@ pub(super) fn open(disk: &Arc<dyn Disk>, options: StoreOptions) -> Result<(Optio
             return Ok((None, blank()));
         }
     }
-    attempt(disk, options)
+    attempt(disk, options, others)
 }
 
 /// Notes durably that something may be lost (S11).
@@ -93,11 +108,39 @@ pub(super) fn note_damage(disk: &dyn Disk) -> Result<()> {
 }
 
 fn is_damaged(disk: &dyn Disk) -> Result<bool> {
-    match disk.open(DAMAGED, Access::Read) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(Error::io("open", DAMAGED, error)),
+    Ok(open_file(disk, DAMAGED, Access::Read)?.is_some())
+}
+
+/// Puts a base that does not check out of the way, under the name of something that a repair has put aside, and notes
+/// before that something is lost.
+fn put_base_aside(disk: &dyn Disk) -> Result<()> {
+    note_damage(disk)?;
+    let names = list(disk)?;
+    if names.iter().any(|name| name == BASE) {
+        let mut asides = (1_u64..).map(|number| format!("{QUARANTINE}{BASE}-{number}"));
+        let aside = asides.find(|aside| !names.contains(aside)).expect("one of all numbers is free");
+        disk.rename(BASE, &aside).map_err(|source| Error::io("rename", BASE, source))?;
     }
+    disk.sync_dir().map_err(|source| Error::io("sync", "", source))
+}
+
+/// The base, if there is one that checks. What cannot be read twice does not.
+fn find_base(disk: &dyn Disk, log_id: LogId) -> Result<Option<Snapshot>> {
+    let is_unreadable = |error: &Error| matches!(error, Error::Io { doing: "read", .. });
+    match Snapshot::find(disk, BASE, log_id) {
+        Err(error) if is_unreadable(&error) => match Snapshot::find(disk, BASE, log_id) {
+            Err(error) if is_unreadable(&error) => Ok(None),
+            again => again,
+        },
+        found => found,
+    }
+}
+
+/// What stands for the base if that is lost, and it was noted that something is: a snapshot of nothing.
+fn lost_base(disk: &dyn Disk) -> Result<Option<Snapshot>> {
+    let is_there = open_file(disk, BASE, Access::Read)?.is_some();
+    let note = open_file(disk, DAMAGED, Access::Read)?;
+    Ok(note.filter(|_| !is_there).map(Snapshot::of_nothing))
 }
 
 /// The names of all files, in order.
@@ -136,25 +179,32 @@ fn lock(disk: &dyn Disk) -> Result<Box<dyn Any + Send>> {
 }
 
 /// Opens a store of which the log opens.
-fn attempt(disk: &Arc<dyn Disk>, options: StoreOptions) -> Result<(Option<ReplicaStore>, State)> {
+fn attempt(
+    disk: &Arc<dyn Disk>,
+    options: StoreOptions,
+    others: Others,
+) -> Result<(Option<ReplicaStore>, State)> {
     let lock = lock(&**disk)?;
     let wanted = Wanted { segment_bytes: options.segment_bytes, write_method: options.write_method };
     let mut recovered = recover(&**disk, wanted)?;
     let superblock = recovered.superblock.current().clone();
-    let Some(snapshot) = Snapshot::find(&**disk, BASE, superblock.log_id)? else {
-        return Ok((None, blank()));
-    };
+    let found = find_base(&**disk, superblock.log_id)?;
+    let is_baseless = found.is_none();
+    if is_baseless && others == Others::HaveABase {
+        put_base_aside(&**disk)?;
+    }
+    let Some(snapshot) = found.or(lost_base(&**disk)?) else { return Ok((None, blank())) };
     let snapshot = Arc::new(snapshot);
     let files = Files::new(Arc::clone(disk), superblock.write_method, recovered.next_spare_number);
     let retired = clear(&files, &recovered, options)?;
     let mut parts: Vec<Part> = recovered.segments.sealed.iter().map(Part::of_sealed).collect();
     parts.extend(recovered.segments.tail.as_deref().map(Part::of_tail));
     let base = Position { epoch: superblock.trimmed_epoch, lsn: superblock.first_lsn.prev() };
-    let loaded = load(&files, &parts, base)?;
+    let mut loaded = load(&files, &parts, base, options)?;
     if recovered.segments.tail.is_none() {
         let begin = Begin { epoch: loaded.history.last().epoch, ..recovered.begin };
-        let spare = recovered.spares.pop();
-        parts.push(first_part(&files, spare, options, &begin)?);
+        parts.push(first_part(&files, recovered.spares.pop(), options, &begin)?);
+        loaded.tail = extract::begin(&parts[parts.len() - 1]);
     }
     let last = loaded.history.last().lsn;
     let tail = &parts[parts.len() - 1];
@@ -163,8 +213,7 @@ fn attempt(disk: &Arc<dyn Disk>, options: StoreOptions) -> Result<(Option<Replic
         let name = tail.name.clone();
         return Err(Error::Hole { file: name, first: last.next(), last: snapshot.base.position.lsn });
     }
-    let writer = tail.file(&files)?.writer(files.write_method);
-    let writer = files.io("open", &tail.name, writer)?;
+    let writer = files.io("open", &tail.name, tail.file(&files)?.writer(files.write_method))?;
     let slab = SlabWriter::new(options.slab_bytes());
     let front = Front::new(slab, tail.extent.end, &tail.last_block(&files)?);
     let shared = Shared::new(Arc::clone(disk), tail.source(&files)?, options.cache_bytes);
@@ -176,6 +225,8 @@ fn attempt(disk: &Arc<dyn Disk>, options: StoreOptions) -> Result<(Option<Replic
         front,
         pending: Vec::new(),
         notes: Notes::default(),
+        extract: loaded.tail.clone(),
+        extracts: Vec::new(),
         spares: Spares::new(recovered.spares, retired),
         history: loaded.history.clone(),
         durable: last,
@@ -190,6 +241,12 @@ fn attempt(disk: &Arc<dyn Disk>, options: StoreOptions) -> Result<(Option<Replic
     };
     store.show()?;
     store.shared.with(|view| view.snapshot = Some(snapshot));
+    if is_baseless {
+        // The log stays until a snapshot takes its place, and stands for nothing.
+        let health = Health::Damaged(vec![LOST_BASE]);
+        let state = State { health, ..store.state() };
+        return Ok((Some(store), state));
+    }
     finish(store, loaded)
 }
 
@@ -201,10 +258,17 @@ fn clear(files: &Files, recovered: &Recovered, options: StoreOptions) -> Result<
     for (name, _) in &useless {
         files.remove(name)?;
     }
-    // Snapshots that were being taken.
-    for name in list(&*files.disk)?.iter().filter(|name| name.starts_with(TAKING)) {
-        files.remove(name)?;
-        is_any = true;
+    let sealed = &recovered.segments.sealed;
+    // Snapshots that were being taken, and extracts of segments that are gone.
+    for name in list(&*files.disk)? {
+        let is_useless = match FileName::of(&name) {
+            FileName::Extract(first) => sealed.binary_search_by_key(&first, |one| one.first_lsn()).is_err(),
+            _ => name.starts_with(TAKING),
+        };
+        if is_useless {
+            files.remove(&name)?;
+            is_any = true;
+        }
     }
     if is_any {
         files.sync_dir()?;
@@ -230,30 +294,40 @@ fn finish(mut store: ReplicaStore, loaded: Loaded) -> Result<(Option<ReplicaStor
         store.trim(gap.last.min(covered))?;
         let superblock = store.superblock.current();
         let base = Position { epoch: superblock.trimmed_epoch, lsn: superblock.first_lsn.prev() };
-        store.history = load(&store.files, &store.parts, base)?.history;
+        store.history = load(&store.files, &store.parts, base, store.options)?.history;
     }
     let gaps = loaded.gaps.iter().filter_map(|gap| LsnRange::new(gap.first.max(covered.next()), gap.last));
     let gaps: Vec<LsnRange> = gaps.collect();
-    let superblock = store.superblock.current();
-    let vote = superblock.vote;
-    let has_voted = vote.epoch == superblock.epoch && vote.replica.get() != 0;
     let replay = loaded.replay.into_iter().filter_map(|(lsn, content)| after(covered, lsn, content));
     let state = State {
-        meta: Meta {
-            epoch: superblock.epoch,
-            vote: has_voted.then_some(Member { id: vote.replica, disk: vote.disk }),
-            generation: superblock.generation,
-        },
         base: store.base().clone(),
         history: store.history.clone(),
         replay: replay.collect(),
         commit: covered,
-        incarnation: LogIncarnation::new(superblock.sequence << INCARNATION_BITS),
         health: if is_noted || !gaps.is_empty() { Health::Damaged(gaps) } else { Health::Whole },
-        staged: store.stage.as_ref().map(Stage::progress),
-        snapshot_bytes: (covered > Lsn::ZERO).then_some(store.snapshot.application_bytes),
+        contents: (covered > Lsn::ZERO).then_some(store.snapshot.contents),
+        ..store.state()
     };
     Ok((Some(store), state))
+}
+
+impl ReplicaStore {
+    /// What the superblock and the stage say; of the log and the base nothing.
+    fn state(&self) -> State {
+        let superblock = self.superblock.current();
+        let vote = superblock.vote;
+        let has_voted = vote.epoch == superblock.epoch && vote.replica.get() != 0;
+        State {
+            meta: Meta {
+                epoch: superblock.epoch,
+                vote: has_voted.then_some(Member { id: vote.replica, disk: vote.disk }),
+                generation: superblock.generation,
+            },
+            incarnation: LogIncarnation::new(superblock.sequence << INCARNATION_BITS),
+            staged: self.stage.as_ref().map(Stage::progress),
+            ..State::default()
+        }
+    }
 }
 
 /// The part of what a frame says that is about records after `covered`.
@@ -275,21 +349,37 @@ pub(super) struct Loaded {
     pub(super) replay: Vec<(Lsn, Content)>,
     /// Merged.
     pub(super) gaps: Vec<LsnRange>,
+    /// Of the newest segment, if that is not sealed.
+    pub(super) tail: Extract,
 }
 
-/// Reads and checks every frame of the log after `base`.
+/// Finds out what every frame of the log after `base` says: by the extracts of segments that are sealed, and by reading and
+/// checking the frames of the newest ones: what is not committed yet is there, and counts as a copy from now on (S11).
 ///
 /// # Errors
 /// [`Error::Rot`] and [`Error::Hole`], and whatever the operating system says.
-pub(super) fn load(files: &Files, parts: &[Part], base: Position) -> Result<Loaded> {
-    let mut loaded = Loaded { history: EpochHistory::new(base), replay: Vec::new(), gaps: Vec::new() };
+pub(super) fn load(files: &Files, parts: &[Part], base: Position, options: StoreOptions) -> Result<Loaded> {
+    let tail = parts.last().map_or_else(|| Extract::begin(base.lsn.next(), 0), extract::begin);
+    let mut loaded = Loaded { history: EpochHistory::new(base), replay: Vec::new(), gaps: Vec::new(), tail };
+    let mut newer_bytes: u64 = parts.iter().map(|part| part.extent.end).sum();
     for part in parts {
+        newer_bytes -= part.extent.end;
         let next = loaded.history.last().lsn.next();
         if part.is_empty() || part.last() < next {
+            loaded.tail.give_up();
             continue;
+        }
+        let is_old = newer_bytes >= options.newest_bytes;
+        if part.is_sealed && is_old && extract::take(files, part, &mut loaded)? {
+            continue;
+        }
+        let mut extract = extract::begin(part);
+        if next > part.header.first_lsn {
+            extract.give_up();
         }
         let source = part.source(files)?;
         let _ = source.visit((next, None), WINDOW_BYTES, &mut |frame| {
+            extract.note(frame);
             let header = frame.header();
             let range = LsnRange { first: header.lsn.max(next), last: header.last_lsn() };
             let last = loaded.history.last();
@@ -309,6 +399,10 @@ pub(super) fn load(files: &Files, parts: &[Part], base: Position) -> Result<Load
             );
             Ok(ControlFlow::Continue(()))
         })?;
+        match part.is_sealed {
+            true => extract::Waiting::new(part, &extract).map_or(Ok(()), |made| made.write(files))?,
+            false => loaded.tail = extract,
+        }
     }
     Ok(loaded)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::ReplicaStore;
-use super::shared::Shared;
+use super::shared::{Shared, Use};
 use crate::error::{Error, Result};
 use crate::format::{Digest, Frame, FrameKind};
 use crate::node::frames::{Entry, Gathered};
@@ -67,7 +67,7 @@ impl StoreReader {
     /// # Errors
     /// As for [`read_log`](StoreReader::read_log).
     pub fn read_range(&self, range: LsnRange, bytes_max: u64) -> Result<Option<(Group, Bytes)>> {
-        let Some(frames) = self.shared.frames(range, bytes_max)? else { return Ok(None) };
+        let Some(frames) = self.shared.frames(range, bytes_max, Use::Once)? else { return Ok(None) };
         let mut gathered: Option<Gathered> = None;
         let mut end = 0;
         while end < frames.len() {
@@ -137,7 +137,7 @@ impl StoreReader {
         let mut next = range.first;
         while next <= range.last {
             let left = LsnRange { first: next, last: range.last };
-            let Some(frames) = self.shared.frames(left, STRETCH_BYTES)? else {
+            let Some(frames) = self.shared.frames(left, STRETCH_BYTES, Use::Again)? else {
                 return Err(Error::Trimmed { asked: next, first: self.first() });
             };
             let mut at = 0;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
+use super::bulk::Pool;
 use super::part::Part;
 use super::recent::{Entry, Recent, Stretch};
 use super::snapshots::Snapshot;
-use super::source::{Source, Stored};
+use super::source::{Source, Stored, Window};
 use crate::disk::Disk;
 use crate::disk::slab::Slab;
 use crate::error::{Error, Result};
@@ -25,6 +26,9 @@ const COPIED_BYTES: usize = 64 << 10;
 /// The least and the most that is read from a file at a time.
 const WINDOW_BYTES: (u64, u64) = (64 << 10, 1 << 20);
 
+/// So much is read past the page cache, where it is wanted once.
+const BULK_BYTES: std::ops::RangeInclusive<u64> = 128 << 10..=4 << 20;
+
 /// What the store and its readers share. The locks are held for moments, never across a read or a write.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -32,6 +36,10 @@ pub(super) struct Shared {
     view: Mutex<View>,
     /// A change is over, or the store closed.
     changed: Condvar,
+    /// Memory for whoever reads next.
+    window: Mutex<Window>,
+    /// And for whoever reads much.
+    pool: Pool,
     /// The one that was used last comes last.
     opened: Mutex<VecDeque<(Arc<Stored>, Arc<Opened>)>>,
 }
@@ -63,6 +71,15 @@ struct Opened {
     index: Vec<IndexEntry>,
 }
 
+/// What becomes of the records that are read from a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Use {
+    /// A peer gets them, and what comes after, once.
+    Once,
+    /// Others may read the same soon.
+    Again,
+}
+
 /// Where frames are.
 enum Found {
     Memory(Vec<Stretch>),
@@ -86,7 +103,8 @@ impl Shared {
             snapshot: None,
             older: Vec::new(),
         };
-        Shared { disk, view: Mutex::new(view), changed: Condvar::new(), opened: Mutex::new(VecDeque::new()) }
+        let (window, pool, opened) = (Mutex::default(), Pool::default(), Mutex::new(VecDeque::new()));
+        Shared { disk, view: Mutex::new(view), changed: Condvar::new(), window, pool, opened }
     }
 
     /// Looks at the log, or changes what is known of it, for a moment.
@@ -100,7 +118,7 @@ impl Shared {
     /// # Errors
     /// [`Error::Rot`] and [`Error::Hole`] if the first cannot be read, [`Error::Closed`], and whatever the operating
     /// system says.
-    pub(super) fn frames(&self, range: LsnRange, bytes_max: u64) -> Result<Option<Bytes>> {
+    pub(super) fn frames(&self, range: LsnRange, bytes_max: u64, wanted: Use) -> Result<Option<Bytes>> {
         loop {
             let (found, changes) = {
                 let view = self.view.lock();
@@ -114,10 +132,10 @@ impl Shared {
             };
             let read = match found {
                 Found::Memory(stretches) => return Ok(gather(&stretches, range, bytes_max)),
-                Found::Tail(source, entry) => read(&source, entry, range, bytes_max),
+                Found::Tail(source, entry) => self.read(&source, entry, range, (bytes_max, wanted)),
                 Found::Sealed(stored) => self.opened(&stored).and_then(|opened| {
                     let Opened { source, index } = &*opened;
-                    read(source, before(index, range.first), range, bytes_max)
+                    self.read(source, before(index, range.first), range, (bytes_max, wanted))
                 }),
             };
             match read {
@@ -126,6 +144,79 @@ impl Shared {
                 read => return read.map(Some),
             }
         }
+    }
+
+    pub(super) fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
+    /// The oldest sealed segment that ends after the record.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub(super) fn sealed_after(&self, after: Lsn) -> Result<Option<Arc<Stored>>> {
+        let view = self.view.lock();
+        if view.is_closed {
+            return Err(Error::Closed);
+        }
+        Ok(view.sealed.get(view.sealed.partition_point(|stored| stored.last <= after)).map(Arc::clone))
+    }
+
+    /// Whether the log has this segment, as it is known; while something is being taken away, once that is over.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub(super) fn lists(&self, stored: &Arc<Stored>) -> Result<bool> {
+        let mut view = self.view.lock();
+        while view.is_changing && !view.is_closed {
+            self.changed.wait(&mut view);
+        }
+        if view.is_closed {
+            return Err(Error::Closed);
+        }
+        Ok(view.sealed_with(stored.header.first_lsn).is_some_and(|other| Arc::ptr_eq(other, stored)))
+    }
+
+    /// Frames from a file, copied.
+    fn read(
+        &self,
+        source: &Source,
+        entry: Option<IndexEntry>,
+        range: LsnRange,
+        (bytes_max, wanted): (u64, Use),
+    ) -> Result<Bytes> {
+        let window_bytes = bytes_max.clamp(WINDOW_BYTES.0, WINDOW_BYTES.1);
+        if wanted == Use::Once
+            && BULK_BYTES.contains(&bytes_max)
+            && let Some(frames) = source.bulk(&self.pool, entry, range, bytes_max)?
+        {
+            return Ok(frames);
+        }
+        // Whoever reads at the same time makes one of its own.
+        let mut window = std::mem::take(&mut *self.window.lock());
+        let mut frames = Vec::new();
+        let visited = source.visit_in(&mut window, (range.first, entry), window_bytes, &mut |frame| {
+            let header = frame.header();
+            let is_within =
+                header.lsn <= range.last && frames.len() as u64 + header.frame_bytes() <= bytes_max;
+            if !frames.is_empty() && !is_within {
+                return Ok(ControlFlow::Break(()));
+            }
+            if frames.is_empty() {
+                frames.reserve(usize::try_from(bytes_max.min(WINDOW_BYTES.1)).unwrap_or(0));
+            }
+            frames.extend_from_slice(frame.stored());
+            Ok(ControlFlow::Continue(()))
+        });
+        if window.room() as u64 <= WINDOW_BYTES.1 {
+            *self.window.lock() = window;
+        }
+        match visited {
+            // What was read before it can be used.
+            Err(Error::Rot { .. } | Error::Hole { .. }) if !frames.is_empty() => {}
+            visited => drop(visited?),
+        }
+        Ok(frames.into())
     }
 
     /// The newest snapshot of those that are kept and that are meant.
@@ -276,32 +367,8 @@ impl View {
 }
 
 /// The last entry that is not past the record.
-fn before(index: &[IndexEntry], lsn: Lsn) -> Option<IndexEntry> {
+pub(super) fn before(index: &[IndexEntry], lsn: Lsn) -> Option<IndexEntry> {
     index[..index.partition_point(|entry| entry.lsn <= lsn)].last().copied()
-}
-
-/// Frames from a file, copied.
-fn read(source: &Source, entry: Option<IndexEntry>, range: LsnRange, bytes_max: u64) -> Result<Bytes> {
-    let window_bytes = bytes_max.clamp(WINDOW_BYTES.0, WINDOW_BYTES.1);
-    let mut frames = Vec::new();
-    let visited = source.visit((range.first, entry), window_bytes, &mut |frame| {
-        let header = frame.header();
-        let is_within = header.lsn <= range.last && frames.len() as u64 + header.frame_bytes() <= bytes_max;
-        if !frames.is_empty() && !is_within {
-            return Ok(ControlFlow::Break(()));
-        }
-        if frames.is_empty() {
-            frames.reserve(usize::try_from(bytes_max.min(WINDOW_BYTES.1)).unwrap_or(0));
-        }
-        frames.extend_from_slice(frame.stored());
-        Ok(ControlFlow::Continue(()))
-    });
-    match visited {
-        // What was read before it can be used.
-        Err(Error::Rot { .. } | Error::Hole { .. }) if !frames.is_empty() => {}
-        visited => drop(visited?),
-    }
-    Ok(frames.into())
 }
 
 /// Frames from memory: where they are, if the first that is wanted is in a large stretch, else copied together.

@@ -1,6 +1,7 @@
 //! Snapshots that are kept: the base of the log, and those before it that peers still receive.
 
 mod reader;
+mod sums;
 mod writer;
 
 use std::io;
@@ -9,14 +10,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use self::reader::SnapshotReader;
+use self::sums::{Summing, Sums};
 pub use self::writer::{SnapshotWriter, TakenSnapshot};
 use super::ReplicaStore;
 use super::reader::StoreReader;
 use crate::disk::{Access, Disk, File};
 use crate::error::{Error, Result};
-use crate::format::{CHUNK_HEADER_BYTES, Chunk, RunningCrc, SnapshotHead};
+use crate::format::{self, BadBlock, CHUNK_HEADER_BYTES, Chunk, RunningCrc, SnapshotHead, write_chunk};
 use crate::node::frames::digest;
-use crate::protocol::{Base, SnapshotId, SnapshotOffer, wire};
+use crate::protocol::wire::{self, BadMessage};
+use crate::protocol::{Base, Contents, SnapshotId, SnapshotOffer};
 use crate::types::LogId;
 
 /// The name of the base's file.
@@ -32,9 +35,7 @@ const PIECE_BYTES_MAX: u64 = 256 << 20;
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) base: Base,
-    pub(super) application_bytes: u64,
-    /// Over all of the application's bytes.
-    checksum: u32,
+    pub(super) contents: Contents,
     file: Arc<dyn File>,
     layout: Layout,
 }
@@ -43,7 +44,7 @@ pub(super) struct Snapshot {
 #[derive(Debug)]
 enum Layout {
     /// All of them from this position on.
-    Whole { at: u64 },
+    Whole { at: u64, sums: Sums },
     /// In chunks, as they were received.
     Chunks(Vec<Place>),
 }
@@ -63,7 +64,6 @@ pub(super) struct Place {
 pub(super) struct Head {
     pub(super) log_id: LogId,
     pub(super) offer: SnapshotOffer,
-    checksum: u32,
     /// Where it ends.
     pub(super) end: u64,
 }
@@ -73,6 +73,12 @@ impl ReplicaStore {
     #[must_use]
     pub fn base(&self) -> &Base {
         &self.snapshot.base
+    }
+
+    /// What the application's part of the base is.
+    #[must_use]
+    pub fn contents(&self) -> Contents {
+        self.snapshot.contents
     }
 
     /// The application's bytes that go with the base, all at once: for a small one. See [`StoreReader::snapshot`].
@@ -120,17 +126,16 @@ impl StoreReader {
     /// [kept](ReplicaStore::keep_snapshots), or is not so long.
     ///
     /// # Errors
-    /// [`Error::Closed`], and whatever the operating system says.
+    /// [`Error::Rot`] if it does not check, [`Error::Closed`], and whatever the operating system says.
     pub fn read_snapshot(&self, id: SnapshotId, offset: u64, bytes_max: u32) -> Result<Option<(Bytes, u64)>> {
         let found = self.shared.snapshot(|snapshot| snapshot.id() == id)?;
-        let Some(snapshot) = found.filter(|snapshot| offset <= snapshot.application_bytes) else {
+        let Some(snapshot) = found.filter(|snapshot| offset <= snapshot.contents.bytes) else {
             return Ok(None);
         };
-        let bytes = (snapshot.application_bytes - offset).min(u64::from(bytes_max));
-        let mut part = vec![0; usize::try_from(bytes).expect("fits 32 bits")];
-        snapshot.read_at(&mut part, offset).map_err(|source| Error::io("read", BASE, source))?;
+        let bytes = (snapshot.contents.bytes - offset).min(u64::from(bytes_max));
+        let part = snapshot.read_checked(offset, bytes)?;
         let digest = digest(&part);
-        Ok(Some((part.into(), digest)))
+        Ok(Some((part, digest)))
     }
 
     /// The newest snapshot, to be read as a whole; `None` if it stands for no record. It stays as it is while it is read,
@@ -147,17 +152,19 @@ impl StoreReader {
 
 impl Snapshot {
     pub(super) fn id(&self) -> SnapshotId {
-        SnapshotId(self.base.position)
+        SnapshotId { position: self.base.position, checksum: self.contents.checksum }
     }
 
     /// A snapshot that was received as a whole.
-    pub(super) fn received(
-        offer: &SnapshotOffer,
-        file: Arc<dyn File>,
-        (places, checksum): (Vec<Place>, u32),
-    ) -> Snapshot {
-        let (base, application_bytes) = ((*offer.base).clone(), offer.bytes);
-        Snapshot { base, application_bytes, checksum, file, layout: Layout::Chunks(places) }
+    pub(super) fn received(offer: &SnapshotOffer, file: Arc<dyn File>, places: Vec<Place>) -> Snapshot {
+        let (base, contents) = ((*offer.base).clone(), offer.contents);
+        Snapshot { base, contents, file, layout: Layout::Chunks(places) }
+    }
+
+    /// A snapshot of nothing, in the place of one that is lost; the file is never read.
+    pub(super) fn of_nothing(file: Arc<dyn File>) -> Snapshot {
+        let layout = Layout::Whole { at: 0, sums: Sums::none() };
+        Snapshot { base: Base::default(), contents: Contents::default(), file, layout }
     }
 
     /// The snapshot in a file, if all of it checks and it is of this log. Holds a window of it at a time.
@@ -167,10 +174,10 @@ impl Snapshot {
     pub(super) fn find(disk: &dyn Disk, name: &str, log_id: LogId) -> Result<Option<Snapshot>> {
         let Some(file) = open(disk, name, Access::Read)? else { return Ok(None) };
         let io = |source| Error::io("read", name, source);
-        let Some(head) = Head::read(&*file).map_err(io)?.filter(|head| head.log_id == log_id) else {
+        let Some(head) = Head::read(&*file, name)?.filter(|head| head.log_id == log_id) else {
             return Ok(None);
         };
-        let (at, bytes) = (head.end, head.offer.bytes);
+        let (at, Contents { bytes, checksum }) = (head.end, head.offer.contents);
         let is_whole = file.bytes().map_err(io)? == at.saturating_add(bytes);
         if !is_whole {
             let mut sum = RunningCrc::new();
@@ -180,38 +187,86 @@ impl Snapshot {
             };
             let places = chunks_of(&*file, &head, add).map_err(io)?;
             let found: u64 = places.iter().map(|place| place.bytes).sum();
-            let snapshot = Snapshot::received(&head.offer, file, (places, sum.finish()));
-            return Ok((found == bytes).then_some(snapshot));
+            let is_sound = found == bytes && sum.finish() == checksum;
+            return Ok(is_sound.then(|| Snapshot::received(&head.offer, file, places)));
         }
-        let (base, layout) = ((*head.offer.base).clone(), Layout::Whole { at });
-        let snapshot = Snapshot { base, application_bytes: bytes, checksum: head.checksum, file, layout };
-        Ok(snapshot.is_sound().map_err(io)?.then_some(snapshot))
+        let (base, layout) = ((*head.offer.base).clone(), Layout::Whole { at, sums: Sums::none() });
+        let mut snapshot = Snapshot { base, contents: head.offer.contents, file, layout };
+        let Some(sums) = snapshot.sum_up().map_err(io)? else { return Ok(None) };
+        snapshot.layout = Layout::Whole { at, sums };
+        Ok(Some(snapshot))
     }
 
-    /// Whether all of it is there, and checks.
-    fn is_sound(&self) -> io::Result<bool> {
-        let mut sum = RunningCrc::new();
+    /// Reads all of it. `None` if it is not all there, or does not check.
+    fn sum_up(&self) -> io::Result<Option<Sums>> {
+        let mut summing = Summing::default();
         let mut window =
-            vec![0; WINDOW_BYTES.min(usize::try_from(self.application_bytes).unwrap_or(WINDOW_BYTES))];
+            vec![0; WINDOW_BYTES.min(usize::try_from(self.contents.bytes).unwrap_or(WINDOW_BYTES))];
         let mut offset = 0;
-        while offset < self.application_bytes {
-            let left = usize::try_from(self.application_bytes - offset).unwrap_or(usize::MAX);
+        while offset < self.contents.bytes {
+            let left = usize::try_from(self.contents.bytes - offset).unwrap_or(usize::MAX);
             let part = window.len().min(left);
             match self.read_at(&mut window[..part], offset) {
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
                 read => read?,
             }
-            sum.update(&window[..part]);
+            summing.update(&window[..part]);
             offset += part as u64;
         }
-        Ok(sum.finish() == self.checksum)
+        let (sum, sums) = summing.finish();
+        Ok((sum == self.contents.checksum).then_some(sums))
+    }
+
+    /// The application's bytes from `offset` on, so many, which are there.
+    ///
+    /// # Errors
+    /// [`Error::Rot`] if they do not check: whoever was sent them would take them for the state. And whatever the operating
+    /// system says.
+    fn read_checked(&self, offset: u64, bytes: u64) -> Result<Bytes> {
+        let io = |source| Error::io("read", BASE, source);
+        let (first, end) = match &self.layout {
+            Layout::Whole { .. } => Sums::around(offset, bytes, self.contents.bytes),
+            Layout::Chunks(places) => around(places, offset, bytes),
+        };
+        let mut read = vec![0; usize::try_from(end - first).expect("some parts fit in memory")];
+        self.read_at(&mut read, first).map_err(io)?;
+        let is_sound = match &self.layout {
+            Layout::Whole { sums, .. } => sums.check(first, &read),
+            Layout::Chunks(places) => self.are_sound(places, first, &read).map_err(io)?,
+        };
+        if !is_sound {
+            return Err(self.rot());
+        }
+        let skip = usize::try_from(offset - first).expect("within what was read");
+        let bytes = usize::try_from(bytes).expect("within what was read");
+        Ok(Bytes::from(read).slice(skip..skip + bytes))
+    }
+
+    /// Whether the chunks from `first` on that make up these bytes check.
+    fn are_sound(&self, places: &[Place], first: u64, bytes: &[u8]) -> io::Result<bool> {
+        let begins = places.partition_point(|place| place.offset < first);
+        let mut rest = bytes;
+        for place in &places[begins..] {
+            let Some((own, left)) = rest.split_at_checked(usize::try_from(place.bytes).unwrap_or(usize::MAX))
+            else {
+                break;
+            };
+            let mut header = [0; CHUNK_HEADER_BYTES];
+            if self.file.read_at(&mut header, place.at)? < CHUNK_HEADER_BYTES
+                || write_chunk(place.offset, own)[..CHUNK_HEADER_BYTES] != header
+            {
+                return Ok(false);
+            }
+            rest = left;
+        }
+        Ok(rest.is_empty())
     }
 
     /// Fills `part` with the application's bytes from `offset` on.
     fn read_at(&self, mut part: &mut [u8], mut offset: u64) -> io::Result<()> {
         while !part.is_empty() {
             let (at, bytes) = match &self.layout {
-                Layout::Whole { at } => (at + offset, part.len()),
+                Layout::Whole { at, .. } => (at + offset, part.len()),
                 Layout::Chunks(places) => {
                     let index = places.partition_point(|place| place.offset <= offset);
                     let place = places[..index].last().filter(|place| offset < place.offset + place.bytes);
@@ -232,38 +287,54 @@ impl Snapshot {
 
     fn rot(&self) -> Error {
         let lsn = self.base.position.lsn;
-        Error::Rot { file: BASE.into(), bytes: 0..self.application_bytes, first: lsn, last: lsn }
+        Error::Rot { file: BASE.into(), bytes: 0..self.contents.bytes, first: lsn, last: lsn }
     }
 }
 
 impl Head {
     /// Reads the head of a file; `None` if there is none that checks.
-    pub(super) fn read(file: &dyn File) -> io::Result<Option<Head>> {
-        let mut bytes = vec![0; crate::format::BLOCK_BYTES];
-        let there = file.read_at(&mut bytes, 0)?;
+    ///
+    /// # Errors
+    /// [`Error::NewerVersion`], which is no damage, and whatever the operating system says.
+    pub(super) fn read(file: &dyn File, name: &str) -> Result<Option<Head>> {
+        let io = |source| Error::io("read", name, source);
+        let mut bytes = vec![0; format::BLOCK_BYTES];
+        let there = file.read_at(&mut bytes, 0).map_err(io)?;
         bytes.truncate(there);
         let Some(stated) = SnapshotHead::stated_bytes(&bytes) else { return Ok(None) };
         if stated > bytes.len() as u64 {
-            if stated > PIECE_BYTES_MAX.min(file.bytes()?) {
+            if stated > PIECE_BYTES_MAX.min(file.bytes().map_err(io)?) {
                 return Ok(None);
             }
             bytes.resize(usize::try_from(stated).expect("bounded"), 0);
-            let there = file.read_at(&mut bytes, 0)?;
+            let there = file.read_at(&mut bytes, 0).map_err(io)?;
             bytes.truncate(there);
         }
-        let Ok(head) = SnapshotHead::decode(&bytes) else { return Ok(None) };
-        let offer = wire::decode_offer(&head.state).ok();
-        let offer = offer.filter(|offer| offer.bytes == head.application_bytes);
-        let (log_id, checksum, end) = (head.log_id, head.application_checksum, head.bytes());
-        Ok(offer.map(|offer| Head { log_id, offer, checksum, end }))
+        let newer = |found, supported| Err(Error::NewerVersion { found, supported });
+        let head = match SnapshotHead::decode(&bytes) {
+            Ok(head) => head,
+            Err(BadBlock::Newer { found }) => return newer(found, format::VERSION),
+            Err(BadBlock::Blank | BadBlock::Damaged) => return Ok(None),
+        };
+        let stated = Contents { bytes: head.application_bytes, checksum: head.application_checksum };
+        let offer = match wire::decode_offer(&head.state) {
+            Ok(offer) => Some(offer).filter(|offer| offer.contents == stated),
+            Err(BadMessage::Version { found }) if found > wire::VERSION => {
+                return newer(found.into(), wire::VERSION.into());
+            }
+            Err(_) => None,
+        };
+        let (log_id, end) = (head.log_id, head.bytes());
+        Ok(offer.map(|offer| Head { log_id, offer, end }))
     }
 }
 
 /// What a file begins with that holds a snapshot.
-pub(super) fn head_of(log_id: LogId, offer: &SnapshotOffer, checksum: u32) -> Vec<u8> {
+pub(super) fn head_of(log_id: LogId, offer: &SnapshotOffer) -> Vec<u8> {
     let mut state = Vec::new();
     wire::encode_offer(offer, &mut state);
-    let head = SnapshotHead { log_id, application_bytes: offer.bytes, application_checksum: checksum, state };
+    let Contents { bytes, checksum } = offer.contents;
+    let head = SnapshotHead { log_id, application_bytes: bytes, application_checksum: checksum, state };
     head.encode()
 }
 
@@ -276,7 +347,7 @@ pub(super) fn chunks_of(
     let mut places = Vec::new();
     let (mut offset, mut at) = (0, head.end);
     let (length, mut bytes) = (file.bytes()?, Vec::new());
-    while offset < head.offer.bytes {
+    while offset < head.offer.contents.bytes {
         let mut header = [0; CHUNK_HEADER_BYTES];
         if file.read_at(&mut header, at)? < CHUNK_HEADER_BYTES {
             break;
@@ -290,7 +361,7 @@ pub(super) fn chunks_of(
             break;
         };
         let size = chunk.bytes.len() as u64;
-        if size > head.offer.bytes - offset {
+        if size > head.offer.contents.bytes - offset {
             break;
         }
         take(&chunk, at)?;
@@ -298,6 +369,13 @@ pub(super) fn chunks_of(
         (offset, at) = (offset + size, at + stored);
     }
     Ok(places)
+}
+
+/// Where the chunks begin and end that these bytes lie in.
+fn around(places: &[Place], offset: u64, bytes: u64) -> (u64, u64) {
+    let first = places[..places.partition_point(|place| place.offset <= offset)].last();
+    let last = places[..places.partition_point(|place| place.offset < offset + bytes)].last();
+    (first.map_or(offset, |place| place.offset), last.map_or(offset, |place| place.offset + place.bytes))
 }
 
 /// Opens a file; `None` if there is none.

@@ -30,13 +30,26 @@ pub(super) struct Source {
     pub(super) last: Lsn,
 }
 
-/// Some bytes of a segment.
+/// Some bytes of a segment, in memory that may be used for others.
 #[derive(Debug, Default)]
-struct Window {
+pub(super) struct Window {
     start: u64,
-    bytes: Vec<u8>,
+    /// Memory, of which a part holds what was read.
+    memory: Vec<u8>,
+    held: usize,
     /// Whether the bytes that count end here, or the file does.
     is_last: bool,
+}
+
+impl Window {
+    /// Bytes of memory that it takes.
+    pub(super) const fn room(&self) -> usize {
+        self.memory.len()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.memory[..self.held]
+    }
 }
 
 impl Source {
@@ -51,14 +64,29 @@ impl Source {
         window_bytes: u64,
         visit: &mut impl FnMut(&Frame<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<ControlFlow<()>> {
+        self.visit_in(&mut Window::default(), (from, entry), window_bytes, visit)
+    }
+
+    /// The same in memory that was used before.
+    ///
+    /// # Errors
+    /// As for [`visit`](Source::visit).
+    pub(super) fn visit_in(
+        &self,
+        window: &mut Window,
+        (from, entry): (Lsn, Option<IndexEntry>),
+        window_bytes: u64,
+        visit: &mut impl FnMut(&Frame<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>> {
         let mut next = self.header.first_lsn.max(from);
         let mut walk = self.walk(entry, next)?;
-        let mut window = Window::default();
-        self.slide(&mut window, walk.position(), window_bytes)?;
+        // What is in it is of somewhere else.
+        window.held = 0;
+        self.slide(window, walk.position(), window_bytes)?;
         let mut is_there = false;
         loop {
             walk = walk.within(window.start);
-            let stepped = if is_there { walk.step(&window.bytes) } else { walk.seek(&window.bytes, next) };
+            let stepped = if is_there { walk.step(window.bytes()) } else { walk.seek(window.bytes(), next) };
             match stepped {
                 Ok(Some((_, frame))) => {
                     let header = frame.header();
@@ -80,13 +108,13 @@ impl Source {
                 }
                 _ => {}
             }
-            self.slide(&mut window, walk.position(), window_bytes)?;
+            self.slide(window, walk.position(), window_bytes)?;
         }
         Err(Error::Hole { file: self.name.clone(), first: next, last: self.last })
     }
 
     /// A walk that begins at `entry`, or with the segment.
-    fn walk(&self, entry: Option<IndexEntry>, next: Lsn) -> Result<Walk> {
+    pub(super) fn walk(&self, entry: Option<IndexEntry>, next: Lsn) -> Result<Walk> {
         let incarnation = self.header.incarnation;
         let Some(entry) = entry else { return Ok(Walk::from_start(incarnation)) };
         let mut header = [0; GROUP_HEADER_BYTES];
@@ -101,15 +129,17 @@ impl Source {
     /// Moves the window to the block that holds `position`; makes it larger if it is there already.
     fn slide(&self, window: &mut Window, position: u64, bytes: u64) -> Result<()> {
         let start = position - position % BLOCK;
-        let held = window.bytes.len() as u64;
+        let held = window.held as u64;
         let wanted = if start == window.start && held > 0 { held * 2 } else { bytes.max(2 * BLOCK) };
         let wanted = wanted.min(self.end.saturating_sub(start));
         let size = usize::try_from(wanted).expect("a part of a segment that fits in memory");
-        // What is there is written over.
-        window.bytes.resize(size, 0);
-        let there = self.file.read_at(&mut window.bytes, start).map_err(|source| self.io(source))?;
-        window.bytes.truncate(there);
-        window.start = start;
+        // What is there is written over. Memory that was never used is not cleared by hand: most reads are short.
+        if window.memory.len() < size {
+            window.memory = vec![0; size];
+        }
+        let into = &mut window.memory[..size];
+        let there = self.file.read_at(into, start).map_err(|source| self.io(source))?;
+        (window.start, window.held) = (start, there);
         window.is_last = there < size || start + wanted >= self.end;
         Ok(())
     }
@@ -143,7 +173,7 @@ impl Source {
         Ok(there == block.len() && SegmentHeader::decode(&block).ok() == Some(self.header))
     }
 
-    fn io(&self, source: std::io::Error) -> Error {
+    pub(super) fn io(&self, source: std::io::Error) -> Error {
         Error::io("read", &self.name, source)
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::ReplicaStore;
+use super::extract::Waiting;
 use crate::error::{Error, Result};
 use crate::log::prepare::{Go, make_spare, recycle};
 use crate::log::store::Files;
@@ -67,6 +68,7 @@ struct Grown {
 #[must_use = "it prepares nothing until it is run"]
 pub struct Preparation {
     files: Arc<Files>,
+    extracts: Vec<Waiting>,
     retired: Vec<String>,
     segment_bytes: u64,
     life: u64,
@@ -162,6 +164,7 @@ impl ReplicaStore {
         drop(grown);
         Some(Preparation {
             files: Arc::clone(&self.files),
+            extracts: std::mem::take(&mut self.extracts),
             retired: std::mem::take(&mut self.spares.retired),
             segment_bytes: self.options.segment_bytes,
             life: self.spares.life,
@@ -198,7 +201,7 @@ impl ReplicaStore {
 }
 
 impl Preparation {
-    /// Does it: uses the file of a trimmed segment again, or makes a new one.
+    /// Does it: writes the extracts of the segments before, and uses the file of a trimmed segment again, or makes a new one.
     ///
     /// A new one is filled with zeros, not faster than the store's growth asks for, unless what is written at a time is
     /// large; on a simulated disk at once. Whoever drops the store meanwhile waits until this has noticed.
@@ -217,6 +220,7 @@ impl Preparation {
             grown.bytes
         };
         let _running = Running(&self.growth);
+        self.extracts.iter().try_for_each(|extract| extract.write(&self.files))?;
         for name in &self.retired {
             match recycle(&self.files, name, self.segment_bytes) {
                 Ok(None) => {}

@@ -39,6 +39,13 @@ impl Stage {
         Staged { snapshot: self.offer.id(), bytes: self.staged }
     }
 
+    /// The CRC of what is staged and of these bytes after it.
+    fn sum_with(&self, bytes: &[u8]) -> u32 {
+        let mut sum = self.sum.clone();
+        sum.update(bytes);
+        sum.finish()
+    }
+
     /// Takes note of a chunk, which is stored in so many bytes.
     fn note(&mut self, bytes: &[u8], stored: u64) {
         let size = bytes.len() as u64;
@@ -54,7 +61,7 @@ impl ReplicaStore {
     /// # Errors
     /// Whatever the operating system says.
     pub fn stage(&mut self, offer: &SnapshotOffer) -> Result<()> {
-        let head = head_of(self.superblock.current().log_id, offer, 0);
+        let head = head_of(self.superblock.current().log_id, offer);
         self.stage = None;
         let file = write_whole(&*self.files.disk, STAGE, &head)?;
         self.stage = Some(Stage::begun(offer.clone(), file, head.len() as u64));
@@ -62,7 +69,8 @@ impl ReplicaStore {
     }
 
     /// Puts the next chunk into the stage, durably, and returns how many bytes are there then. `None`, with nothing
-    /// changed, if its bytes do not give the digest, it does not begin where the stage ends, or is of another snapshot.
+    /// changed, if its bytes do not give the digest, it does not begin where the stage ends, or is of another snapshot;
+    /// nor, of the last one, if all of them together do not give the checksum that was offered.
     ///
     /// # Errors
     /// Whatever the operating system says.
@@ -74,8 +82,13 @@ impl ReplicaStore {
     ) -> Result<Option<u64>> {
         let Some(stage) = &mut self.stage else { return Ok(None) };
         let staged = offset.saturating_add(bytes.len() as u64);
-        let is_next = stage.offer.id() == snapshot && offset == stage.staged && staged <= stage.offer.bytes;
+        let is_next =
+            stage.offer.id() == snapshot && offset == stage.staged && staged <= stage.offer.contents.bytes;
         if !is_next || digest(bytes) != stated {
+            return Ok(None);
+        }
+        // The digest is of what was read there, whatever had become of it on that disk.
+        if staged == stage.offer.contents.bytes && stage.sum_with(bytes) != stage.offer.contents.checksum {
             return Ok(None);
         }
         if bytes.is_empty() {
@@ -100,7 +113,8 @@ impl ReplicaStore {
     pub fn install(&mut self, snapshot: SnapshotId) -> Result<()> {
         let stage = self.stage.take().expect("a snapshot is staged");
         let Stage { offer, file, staged, places, sum, .. } = stage;
-        assert!(offer.id() == snapshot && staged == offer.bytes, "the snapshot is staged as a whole");
+        let is_whole = staged == offer.contents.bytes && sum.finish() == offer.contents.checksum;
+        assert!(offer.id() == snapshot && is_whole, "the snapshot is staged as a whole");
         let position = offer.base.position;
         let segment_id = self.tail().header.segment_id.next();
         self.shared.begin_change();
@@ -110,7 +124,7 @@ impl ReplicaStore {
         self.files.sync_dir()?;
         self.parts.clear();
         drop_log(&self.files, &mut self.superblock, position)?;
-        self.replace_base(Snapshot::received(&offer, file, (places, sum.finish())));
+        self.replace_base(Snapshot::received(&offer, file, places));
         self.history = EpochHistory::new(position);
         (self.durable, self.vouched) = (position.lsn, position.lsn);
         let (log_id, first_lsn, epoch) =
@@ -138,9 +152,9 @@ impl Stage {
     pub(super) fn find(disk: &dyn Disk, log_id: LogId) -> Result<Option<Stage>> {
         let io = |doing| move |source| Error::io(doing, STAGE, source);
         let Some(file) = open(disk, STAGE, Access::ReadWrite)? else { return Ok(None) };
-        let head = Head::read(&*file).map_err(io("read"))?;
+        let head = Head::read(&*file, STAGE)?;
         let Some(head) = head.filter(|head| head.log_id == log_id) else { return Ok(None) };
-        let bytes = head_of(log_id, &head.offer, 0);
+        let bytes = head_of(log_id, &head.offer);
         file.write_at(&bytes, 0).map_err(io("write"))?;
         let mut stage = Stage::begun(head.offer.clone(), Arc::clone(&file), head.end);
         let found = chunks_of(&*file, &head, |chunk, at| {
@@ -175,7 +189,7 @@ fn drop_log(files: &Files, superblock: &mut SuperblockFile, position: Position) 
         superblock.clean_tail = None;
     })?;
     for name in super::open::list(&*files.disk)? {
-        if matches!(FileName::of(&name), FileName::Segment(_) | FileName::Spare(_)) || name == STAGE {
+        if is_of_log(&name) || name == STAGE {
             match files.disk.remove(&name) {
                 // Whoever prepares a segment has given it another name just now.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -186,6 +200,11 @@ fn drop_log(files: &Files, superblock: &mut SuperblockFile, position: Position) 
     files.sync_dir()?;
     files.rename(INSTALLING, BASE)?;
     files.sync_dir()
+}
+
+/// Whether the file holds a part of the log, or is about one.
+fn is_of_log(name: &str) -> bool {
+    matches!(FileName::of(name), FileName::Segment(_) | FileName::Spare(_) | FileName::Extract(_))
 }
 
 /// Writes a file as a whole, durably, and gives it its name only then.

@@ -2,6 +2,7 @@
 
 mod author;
 mod damage;
+mod extracts;
 mod flushes;
 mod readers;
 mod records;
@@ -15,11 +16,16 @@ use super::{ReplicaStore, StoreOptions};
 use crate::disk::Disk;
 use crate::disk::sim::{CrashPolicy, SimDisk};
 use crate::error::Result;
-use crate::protocol::{Base, Member, Membership, Position, Producers, Quorums, State, Voter};
+use crate::format::crc32;
+use crate::protocol::{Base, Contents, Member, Membership, Position, Producers, Quorums, State, Voter};
 use crate::types::{DiskId, Lsn, LsnRange, ReplicaId};
 
-const OPTIONS: StoreOptions =
-    StoreOptions { segment_bytes: 32 << 10, cache_bytes: 64 << 10, write_method: None };
+const OPTIONS: StoreOptions = StoreOptions {
+    segment_bytes: 32 << 10,
+    cache_bytes: 64 << 10,
+    newest_bytes: 12 << 10,
+    write_method: None,
+};
 
 fn me() -> Member {
     Member { id: ReplicaId::new(1), disk: DiskId::new(77) }
@@ -31,6 +37,11 @@ fn membership() -> Arc<Membership> {
 
 fn first_base() -> Base {
     Base { membership: Some(membership()), ..Base::default() }
+}
+
+/// What an application's part is that has these bytes.
+fn contents_of(application: &[u8]) -> Contents {
+    Contents { bytes: application.len() as u64, checksum: crc32(application) }
 }
 
 fn base_at(position: Position) -> Base {

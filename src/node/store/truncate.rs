@@ -1,6 +1,7 @@
 //! Forgetting the newest records, step by step as the engine does it.
 
 use super::ReplicaStore;
+use super::extract;
 use super::mend::Ending;
 use super::open::INCARNATION_BITS;
 use super::part::Part;
@@ -50,10 +51,12 @@ impl ReplicaStore {
         while self.parts.last().is_some_and(|part| part.header.first_lsn > after) {
             let part = self.parts.pop().expect("looked at above");
             self.files.remove(&part.name)?;
+            extract::forget(&self.files, part.header.first_lsn)?;
             // One by one: what a crash leaves has no gap.
             self.files.sync_dir()?;
         }
         self.history.truncate(after);
+        self.extracts.retain(|extract| extract.first() <= after);
         self.durable = after;
         self.vouched = after;
         let last = kept.as_ref().map(Kept::index);

@@ -126,6 +126,7 @@ impl Replica {
     /// The primary lives: there is nothing to stand for.
     fn hear(&mut self) {
         self.office = Office::Backup;
+        self.is_chosen = false;
         self.heard = Some(self.now);
         self.election_at = self.patience.deadline(self.now, &self.config.timing);
     }

@@ -3,7 +3,7 @@
 use super::{Replica, Taken, is_possible};
 use crate::protocol::effect::{Effect, Halt};
 use crate::protocol::group::{Content, Group};
-use crate::protocol::health::Health;
+use crate::protocol::health::{Health, LOST_BASE};
 use crate::protocol::history::Position;
 use crate::protocol::membership::Member;
 use crate::protocol::message::{Message, ProbeReply};
@@ -24,7 +24,8 @@ impl Replica {
 
     /// The primary asks which epochs this log has.
     pub(super) fn probe(&mut self, from: Member, through: Lsn, known: LogIncarnation) -> Taken {
-        if known > self.ledger.incarnation && !self.is_installing() {
+        // Without a base there is no log to begin a life of: the snapshot that is asked for begins one.
+        if known > self.ledger.incarnation && !self.is_installing() && self.lost() != Some(LOST_BASE) {
             self.outlive(known)?;
         }
         if let Some(range) = self.lost().filter(|_| self.rules(Rule::DamagedAbstains)) {

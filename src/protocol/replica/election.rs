@@ -45,8 +45,15 @@ impl Replica {
         self.is_voter() && self.is_whole() && !is_busy && !self.is_stalled()
     }
 
+    /// Whether this replica stands when its time has come, although nobody has asked it to.
+    pub(super) fn stands_unasked(&self) -> bool {
+        self.is_chosen || self.config.policy != FailoverPolicy::Manual
+    }
+
     /// Begins an election, or the question whether one would be won.
     pub(super) fn stand(&mut self, kind: Kind) {
+        // Where nobody stands by himself, whoever stands was told to, and goes on until somebody else is.
+        self.is_chosen = self.config.policy == FailoverPolicy::Manual;
         self.election_at = self.patience.deadline(self.now, &self.config.timing);
         let next = Epoch::new(self.meta.epoch.get() + 1);
         let mut campaign = Campaign { kind, epoch: next, granted: Vec::new(), own_vote: 0 };
@@ -155,6 +162,7 @@ impl Replica {
         }
         if granted {
             self.office = Office::Backup;
+            self.is_chosen = false;
             self.election_at = self.patience.deadline(self.now, &self.config.timing);
         }
         // Leaves once the vote is synced (S1).
@@ -202,6 +210,7 @@ impl Replica {
         self.meta = Meta { epoch, vote: None, ..self.meta };
         self.outbox.save(self.meta);
         self.leader = None;
+        self.is_chosen = false;
         self.is_following = false;
         self.whole_at = None;
         // What was promised to the primary of another epoch, by hearing it, is kept: a lease may rest on it.

@@ -7,7 +7,7 @@ use crate::protocol::group::{Content, Group};
 use crate::protocol::health::Health;
 use crate::protocol::history::{EpochHistory, Position};
 use crate::protocol::membership::Membership;
-use crate::protocol::message::{SnapshotId, SnapshotOffer};
+use crate::protocol::message::{Contents, SnapshotId, SnapshotOffer};
 use crate::protocol::producers::Producers;
 use crate::protocol::state::{Base, State};
 use crate::types::{LogIncarnation, Lsn};
@@ -20,7 +20,7 @@ pub(super) struct Ledger {
     pub(super) history: EpochHistory,
     /// Where the log begins for those who need a snapshot.
     pub(super) base: Arc<Base>,
-    pub(super) snapshot_bytes: Option<u64>,
+    pub(super) contents: Option<Contents>,
     pub(super) durable: Lsn,
     pub(super) commit: Lsn,
     pub(super) incarnation: LogIncarnation,
@@ -43,7 +43,7 @@ impl Ledger {
         let mut ledger = Ledger {
             history: state.history.clone(),
             base: Arc::new(base.clone()),
-            snapshot_bytes: state.snapshot_bytes,
+            contents: state.contents,
             durable: last.lsn,
             commit: base.position.lsn,
             incarnation: state.incarnation,
@@ -137,7 +137,7 @@ impl Ledger {
     }
 
     /// The log now begins with this snapshot, and holds nothing after it.
-    pub(super) fn install(&mut self, base: Arc<Base>, bytes: u64, incarnation: LogIncarnation) {
+    pub(super) fn install(&mut self, base: Arc<Base>, contents: Contents, incarnation: LogIncarnation) {
         self.history = EpochHistory::new(base.position);
         self.durable = base.position.lsn;
         self.commit = base.position.lsn;
@@ -145,7 +145,7 @@ impl Ledger {
         self.memberships =
             base.membership.iter().map(|first| (base.position.lsn, Arc::clone(first))).collect();
         self.base = base;
-        self.snapshot_bytes = Some(bytes);
+        self.contents = Some(contents);
         self.incarnation = incarnation;
         self.kept = (incarnation, Lsn::LAST);
     }
@@ -160,24 +160,27 @@ impl Ledger {
     }
 
     /// A newer snapshot of this replica's own; gives the one whose place it takes.
-    pub(super) fn take(&mut self, base: Base, bytes: u64) -> Option<SnapshotOffer> {
+    pub(super) fn take(&mut self, base: Base, contents: Contents) -> Option<SnapshotOffer> {
         if base.position.lsn <= self.base.position.lsn || base.position.lsn > self.commit {
             return None;
         }
         let before = self.snapshot();
         self.base = Arc::new(base);
-        self.snapshot_bytes = Some(bytes);
+        self.contents = Some(contents);
         before
     }
 
-    /// The newest snapshot, if it can be sent.
+    /// The newest snapshot, if it can be sent: before the first one, what the cluster began with, which is a snapshot of
+    /// nothing.
     pub(super) fn snapshot(&self) -> Option<SnapshotOffer> {
-        self.snapshot_bytes.map(|bytes| SnapshotOffer { base: Arc::clone(&self.base), bytes })
+        let is_first = self.base.position.lsn == Lsn::ZERO && self.base.membership.is_some();
+        let contents = self.contents.or(is_first.then(Contents::default))?;
+        Some(SnapshotOffer { base: Arc::clone(&self.base), contents })
     }
 
     /// Whether the log holds all that follows on this snapshot.
     pub(super) fn reaches(&self, snapshot: SnapshotId) -> bool {
-        snapshot.0.lsn >= self.history.base().lsn
+        snapshot.position.lsn >= self.history.base().lsn
     }
 
     /// The replicated state as of what is committed now.

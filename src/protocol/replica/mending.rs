@@ -4,7 +4,7 @@ use super::peer::{Chunk, Step};
 use super::{Office, Replica, Taken, is_possible};
 use crate::protocol::effect::{Effect, Halt};
 use crate::protocol::group::Group;
-use crate::protocol::health::Health;
+use crate::protocol::health::{Health, LOST_BASE};
 use crate::protocol::history::Position;
 use crate::protocol::membership::Member;
 use crate::protocol::message::Message;
@@ -149,7 +149,8 @@ impl Replica {
 
 impl Replica {
     pub(super) fn repair_ask(&mut self, from: Member, range: LsnRange) -> Taken {
-        if !is_possible(range) {
+        let is_base = range == LOST_BASE;
+        if !is_possible(range) && !is_base {
             return Err(Refusal::ImpossibleLsn);
         }
         let (now, first, last) = (self.now, self.ledger.first(), self.ledger.last());
@@ -162,7 +163,7 @@ impl Replica {
         if range.first > last.lsn {
             peer.go(Step::Probe { through: Lsn::LAST }, now);
             self.send(from, Message::RepairNone { range, last });
-        } else if range.first < first {
+        } else if range.first < first || is_base {
             let begun = peer.receives;
             self.offer_snapshot(from, begun);
         } else {

@@ -59,6 +59,8 @@ pub struct Replica {
     /// Whether the log is known to be a part of the leader's.
     is_following: bool,
     election_at: Time,
+    /// With [`FailoverPolicy::Manual`]: whether this replica was told to lead, and nobody else since, as far as it knows.
+    is_chosen: bool,
     patience: Patience,
     health: Health,
     /// What the leader had when this damaged replica began to follow it: there it is whole again.
@@ -114,6 +116,7 @@ impl Replica {
             heard: Some(now),
             is_following: false,
             election_at,
+            is_chosen: config.start == Start::Chosen && config.policy == FailoverPolicy::Manual,
             patience,
             health,
             whole_at: None,
@@ -158,7 +161,7 @@ impl Replica {
         let office = match &self.office {
             Office::Primary(reign) => Some(self.reign_deadline(reign)),
             Office::Candidate(_) => Some(self.election_at),
-            Office::Backup => self.may_stand().then_some(self.election_at),
+            Office::Backup => (self.may_stand() && self.stands_unasked()).then_some(self.election_at),
         };
         let handed_over = self.handed_over.map(|(_, until)| until);
         office.into_iter().chain(handed_over).min()
@@ -198,7 +201,7 @@ impl Replica {
             Input::LogRead { to, group } => self.log_read(to, group),
             Input::LogGone { to } => self.probe_again(to),
             Input::Trimmed { through } => self.trimmed(through),
-            Input::SnapshotTaken { base, bytes } => self.snapshot_taken(base, bytes),
+            Input::SnapshotTaken { base, contents } => self.snapshot_taken(base, contents),
             Input::SnapshotGone { to } => self.snapshot_gone(to),
             Input::SnapshotRead { to, snapshot, offset, bytes, digest } => {
                 self.snapshot_read(to, Message::SnapshotChunk { snapshot, offset, bytes, digest });
@@ -283,7 +286,7 @@ impl Replica {
         match &self.office {
             Office::Primary(_) => self.keep_reigning(),
             Office::Candidate(_) | Office::Backup if self.election_at <= self.now => {
-                if self.may_stand() && (self.config.policy != FailoverPolicy::Manual || self.is_candidate()) {
+                if self.may_stand() && self.stands_unasked() {
                     self.patience.fail();
                     self.stand(election::Kind::Pre);
                 } else {
@@ -393,10 +396,6 @@ impl Replica {
     /// Whether everything that was ever acknowledged here is here (S11).
     fn is_whole(&self) -> bool {
         self.health == Health::Whole || !(self.rules(Rule::DamagedAbstains) || self.health == Health::Blank)
-    }
-
-    const fn is_candidate(&self) -> bool {
-        matches!(self.office, Office::Candidate(_))
     }
 
     fn is_voter(&self) -> bool {

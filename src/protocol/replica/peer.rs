@@ -106,6 +106,11 @@ impl Peer {
         self.go(Step::Join { common }, now);
     }
 
+    /// Whether it has said anything within this time.
+    pub(super) fn is_heard(&self, within: Duration, now: Time) -> bool {
+        self.heard.is_some_and(|at| now.since(at) <= within)
+    }
+
     /// Whoever is away for too long is waited for no more.
     pub(super) fn let_go_if_away(&mut self, absence_max: Duration, now: Time) {
         let is_away = self.heard.is_none_or(|heard| now.since(heard) > absence_max);
@@ -226,7 +231,7 @@ impl Peer {
         match self.step {
             Step::Follow { next, .. } if next <= last => Some(next.prev()),
             Step::Join { common } => Some(common),
-            Step::Snapshot { id, .. } => Some(id.0.lsn),
+            Step::Snapshot { id, .. } => Some(id.position.lsn),
             Step::Mend { range, .. } => Some(range.first.prev()),
             Step::Probe { .. } => self.held,
             Step::Follow { .. } => None,

@@ -1,7 +1,8 @@
 //! The reign of a primary: heartbeats, the count of copies, and its end.
 
+use std::time::Duration;
+
 use super::ease::Ease;
-use super::election::Kind;
 use super::peer::{Peer, Step};
 use super::proposals::Pending;
 use super::reads::Reads;
@@ -35,6 +36,8 @@ pub(super) struct Reign {
     since: Time,
     /// Before this, nobody is preferred: a hand-over that fails has kept everybody from appending.
     prefer_at: Time,
+    /// How often it was tried to hand over to somebody better.
+    preferred: u32,
     pub(super) transfer: Option<Transfer>,
     /// Whether anybody was ever told to take over: from then on there is no lease.
     pub(super) has_told: bool,
@@ -47,8 +50,11 @@ pub(super) struct Reign {
     pub(super) told_kept: Vec<SnapshotId>,
 }
 
-/// How long a primary leaves it at that when it could not hand over to somebody better: so many times as it tried.
-const PREFER_PAUSE: u32 = 16;
+/// From one try to hand over to somebody better to the next: at first so many times as long as one may take, because nobody
+/// can append during it; twice as long after each that has failed.
+const PREFER_PAUSE: u32 = 2;
+/// That many times it becomes twice as long.
+const PREFER_DOUBLINGS_MAX: u32 = 3;
 
 impl Replica {
     /// The election is won.
@@ -70,6 +76,7 @@ impl Replica {
             heartbeat_at: self.now.plus(self.config.timing.heartbeat),
             since: self.now,
             prefer_at: self.now.plus(self.config.timing.election_min * 4),
+            preferred: 0,
             transfer: None,
             has_told: false,
             change: None,
@@ -257,15 +264,11 @@ impl Replica {
         self.is_following = false;
     }
 
-    /// Steps down without a newer epoch: nobody listens, or the own disk is sick.
+    /// Steps down without a newer epoch: nobody listens, or the own disk is sick. Whoever was chosen goes on later.
     pub(super) fn abdicate(&mut self) {
         self.depose();
         self.patience.forget();
         self.election_at = self.patience.deadline(self.now, &self.config.timing);
-        // Where nobody else stands by himself, the one whom the operator has chosen goes on as soon as it is heard again.
-        if self.config.policy == FailoverPolicy::Manual && self.may_stand() {
-            self.stand(Kind::Pre);
-        }
     }
 
     /// Peers for all who take part, in a membership that counts or may come to count.
@@ -285,7 +288,7 @@ impl Replica {
 
     /// Check-quorum: whether a write quorum has been heard within the longest time a backup may wait.
     fn has_quorum(&self, reign: &Reign) -> bool {
-        let patience = self.patience.timeout(&self.config.timing).max(self.config.timing.election_min);
+        let patience = self.check_patience();
         let age = self.now.since(reign.since);
         if age < patience {
             return true;
@@ -301,10 +304,15 @@ impl Replica {
         }
         let is_heard = |member: Member| {
             let peer = reign.peers.iter().find(|peer| peer.member == member);
-            let heard = peer.and_then(|peer| peer.heard).is_some_and(|at| self.now.since(at) <= patience);
-            u64::from(member == self.config.me || heard)
+            let is_heard = peer.is_some_and(|peer| peer.is_heard(patience, self.now));
+            u64::from(member == self.config.me || is_heard)
         };
         membership.reached(is_heard) > 0
+    }
+
+    /// Whoever was not heard for so long may be gone.
+    fn check_patience(&self) -> Duration {
+        self.patience.timeout(&self.config.timing).max(self.config.timing.election_min)
     }
 
     /// With the policy of priorities: hands over to somebody better who has caught up.
@@ -319,12 +327,18 @@ impl Replica {
             return;
         };
         let (commit, own) = (self.ledger.commit, membership.priority(self.config.me));
-        let better = |peer: &&Peer| membership.priority(peer.member) > own && peer.acked >= commit;
+        let patience = self.check_patience();
+        let better = |peer: &&Peer| {
+            let is_able = peer.is_heard(patience, self.now) && peer.acked >= commit;
+            is_able && membership.priority(peer.member) > own
+        };
         let best = reign.peers.iter().filter(better).max_by_key(|peer| membership.priority(peer.member));
         if let Some(member) = best.map(|peer| peer.member) {
-            let pause = self.config.timing.transfer_max * PREFER_PAUSE;
+            let doublings = reign.preferred.min(PREFER_DOUBLINGS_MAX);
+            let pause = self.config.timing.transfer_max * (PREFER_PAUSE << doublings);
             if let Office::Primary(reign) = &mut self.office {
                 reign.prefer_at = self.now.plus(pause);
+                reign.preferred = doublings + 1;
             }
             self.begin_transfer(None, member);
         }

@@ -7,7 +7,7 @@ use super::{Office, Replica, Taken};
 use crate::protocol::effect::Effect;
 use crate::protocol::health::Health;
 use crate::protocol::membership::Member;
-use crate::protocol::message::{Message, SnapshotId, SnapshotOffer};
+use crate::protocol::message::{Contents, Message, SnapshotId, SnapshotOffer};
 use crate::protocol::refusal::Refusal;
 use crate::protocol::rules::Rule;
 use crate::protocol::state::{Base, Staged};
@@ -23,7 +23,7 @@ pub(super) struct Staging {
     /// Bytes that are staged and synced.
     bytes: u64,
     /// What was offered; unknown after a restart, until it is offered again.
-    offer: Option<(Arc<Base>, u64)>,
+    offer: Option<(Arc<Base>, Contents)>,
     step: Stagedness,
     /// How often in a row the next chunk was refused.
     refused: u32,
@@ -85,8 +85,8 @@ impl Replica {
     }
 
     /// A newer snapshot has taken the place of the one before, which stays while a peer receives it.
-    pub(super) fn snapshot_taken(&mut self, base: Base, bytes: u64) {
-        let before = self.ledger.take(base, bytes);
+    pub(super) fn snapshot_taken(&mut self, base: Base, contents: Contents) {
+        let before = self.ledger.take(base, contents);
         if let (Office::Primary(reign), Some(before)) = (&mut self.office, before)
             && reign.told_kept.contains(&before.id())
         {
@@ -124,7 +124,7 @@ impl Replica {
 
     pub(super) fn snapshot_ask(&mut self, from: Member, snapshot: SnapshotId, bytes: u64) -> Taken {
         let now = self.now;
-        let total = self.snapshot(snapshot).map(|offer| offer.bytes);
+        let total = self.snapshot(snapshot).map(|offer| offer.contents.bytes);
         let Office::Primary(reign) = &mut self.office else { return Err(Refusal::WrongRole) };
         let peer = reign.peer(from).ok_or(Refusal::WrongRole)?;
         let Step::Snapshot { id, chunk, .. } = peer.step else { return Err(Refusal::NotAsked) };
@@ -177,7 +177,7 @@ impl Replica {
     pub(super) fn snapshot_offer(&mut self, from: Member, offer: SnapshotOffer) -> Taken {
         let snapshot = offer.id();
         let is_sound = offer.base.membership.as_ref().is_some_and(|membership| membership.is_sound());
-        if !is_sound || snapshot.0.epoch > self.meta.epoch {
+        if !is_sound || snapshot.position.epoch > self.meta.epoch {
             return Err(Refusal::ImpossibleLsn);
         }
         self.lacks(snapshot)?;
@@ -189,8 +189,8 @@ impl Replica {
             self.outbox.push(Effect::StageSnapshot(Box::new(offer.clone())));
             Staging::resumed(Staged { snapshot, bytes: 0 })
         });
-        staging.offer = Some((offer.base, offer.bytes));
-        if staging.bytes > offer.bytes {
+        staging.offer = Some((offer.base, offer.contents));
+        if staging.bytes > offer.contents.bytes {
             return Err(Refusal::ImpossibleSize);
         }
         let is_busy = matches!(staging.step, Stagedness::Stages(_));
@@ -208,12 +208,16 @@ impl Replica {
             return Ok(());
         }
         // S9: what is known to be committed is not given back. What a damaged replica knew of it is lost anyway.
-        if snapshot.0.lsn <= self.ledger.commit && is_whole {
+        if snapshot.position.lsn <= self.ledger.commit && is_whole {
             return Err(Refusal::BelowCommit);
         }
+        // Nor is what was installed already, and came twice.
+        if snapshot.position.lsn <= self.ledger.base.position.lsn && self.lost().is_none() {
+            return Err(Refusal::NotAsked);
+        }
         // An offer that comes late may be of a time when this log was shorter: what is here and the primary's stays.
-        let is_here = self.ledger.history.has(snapshot.0) && is_whole
-            || self.is_following && snapshot.0.lsn <= self.ledger.last().lsn;
+        let is_here = self.ledger.history.has(snapshot.position) && is_whole
+            || self.is_following && snapshot.position.lsn <= self.ledger.last().lsn;
         if is_here { Err(Refusal::NotAsked) } else { Ok(()) }
     }
 
@@ -226,11 +230,11 @@ impl Replica {
     ) -> Taken {
         let max = self.config.limits.chunk_bytes;
         let Some(staging) = &mut self.staging else { return Err(Refusal::NotAsked) };
-        let Some((_, total)) = &staging.offer else { return Err(Refusal::NotAsked) };
+        let Some((_, contents)) = &staging.offer else { return Err(Refusal::NotAsked) };
         if staging.snapshot != snapshot || staging.step != Stagedness::Waits || offset != staging.bytes {
             return Err(Refusal::NotAsked);
         }
-        let end = offset.checked_add(u64::from(bytes)).filter(|end| end <= total);
+        let end = offset.checked_add(u64::from(bytes)).filter(|end| *end <= contents.bytes);
         let Some(end) = end.filter(|_| bytes > 0 && bytes <= max) else {
             return Err(Refusal::ImpossibleSize);
         };
@@ -276,8 +280,8 @@ impl Replica {
         }) else {
             return;
         };
-        let (base, total) = staging.offer.expect("a snapshot is installed once it was offered");
-        self.ledger.install(base, total, incarnation);
+        let (base, contents) = staging.offer.expect("a snapshot is installed once it was offered");
+        self.ledger.install(base, contents, incarnation);
         self.unsynced_since = None;
         self.is_following = false;
         if self.health != Health::Whole {
@@ -287,7 +291,7 @@ impl Replica {
         self.meta.generation = self.meta.generation.max(self.ledger.committed_generation());
         self.outbox.save(self.meta);
         if let Some(leader) = self.leader {
-            self.send(leader, Message::SnapshotAsk { snapshot, bytes: total });
+            self.send(leader, Message::SnapshotAsk { snapshot, bytes: contents.bytes });
         }
     }
 
@@ -301,8 +305,8 @@ impl Replica {
         let next = self.ledger.incarnation.next();
         let Some(staging) = &mut self.staging else { return };
         let (snapshot, bytes) = (staging.snapshot, staging.bytes);
-        let Some((base, total)) = &staging.offer else { return };
-        if bytes < *total && !(is_early && bytes > 0) {
+        let Some((base, contents)) = &staging.offer else { return };
+        if bytes < contents.bytes && !(is_early && bytes > 0) {
             self.send(leader, Message::SnapshotAsk { snapshot, bytes });
             return;
         }

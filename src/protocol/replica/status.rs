@@ -1,5 +1,7 @@
 //! What a replica says of itself.
 
+use std::fmt;
+
 use super::{Office, Replica};
 use crate::protocol::health::Health;
 use crate::protocol::history::Position;
@@ -23,6 +25,27 @@ pub enum Role {
     Halted,
 }
 
+impl Role {
+    /// The role's word, as everything that is told to people has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::Primary => "primary",
+            Role::Backup => "backup",
+            Role::Candidate => "candidate",
+            Role::Learner => "learner",
+            Role::Recovering => "recovering",
+            Role::Halted => "halted",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// How far a primary has come with one of the others.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Stage {
@@ -36,6 +59,26 @@ pub enum Stage {
     Snapshot,
     /// It gets back what it has lost.
     Mending,
+}
+
+impl Stage {
+    /// The stage's words, as everything that is told to people has them.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Stage::Probing => "probing",
+            Stage::CatchingUp => "catching up",
+            Stage::Streaming => "streaming",
+            Stage::Snapshot => "snapshot",
+            Stage::Mending => "mending",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// What a primary knows of one of the others.
@@ -126,6 +169,13 @@ impl Replica {
             Office::Backup if self.is_voter() => Role::Backup,
             Office::Backup => Role::Learner,
         }
+    }
+
+    /// Whether it was told to lead, with [`FailoverPolicy::Manual`](crate::protocol::FailoverPolicy::Manual), and nobody else
+    /// since, as far as it knows: it goes on by itself, also [after its log was opened again](crate::protocol::Start::Chosen).
+    #[must_use]
+    pub const fn is_chosen(&self) -> bool {
+        self.is_chosen
     }
 
     /// Everything up to here is known to be committed.

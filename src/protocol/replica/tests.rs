@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::*;
+use crate::protocol::health::LOST_BASE;
 use crate::protocol::random::Random;
 use crate::protocol::{
-    Change, Content, EpochHistory, Group, Membership, Position, ProbeReply, Proposal, Quorums, SnapshotId,
-    SnapshotOffer, Span, Voter,
+    Change, Content, Contents, EpochHistory, Group, Membership, Position, ProbeReply, Proposal, Quorums,
+    SnapshotId, SnapshotOffer, Span, Voter,
 };
 use crate::types::{ClusterId, DiskId, ProducerId};
 
@@ -140,7 +141,7 @@ fn a_peer_whose_records_are_trimmed_while_they_are_read_is_looked_at_again() {
     assert_eq!(bench.replica.status().commit, Lsn::new(6));
 
     let base = bench.replica.base().unwrap();
-    bench.give(Input::SnapshotTaken { base, bytes: 10 });
+    bench.give(Input::SnapshotTaken { base, contents: Contents { bytes: 10, checksum: 0 } });
     bench.give(Input::Trimmed { through: Lsn::new(4) });
     let effects = bench.give(Input::LogRead { to: ReplicaId::new(3), group: group(1, 1, 1) });
     let is_probe = |effect: &Effect| matches!(effect, Effect::Send(envelope) if matches!(envelope.message, Message::Probe { .. }));
@@ -204,7 +205,8 @@ fn snapshot_of(bytes: u64) -> (SnapshotId, Message) {
     let voters = (1..=3).map(|number| Voter { member: member(number), priority: 0 }).collect();
     let membership = Some(Membership::first(voters, Quorums::Majority).into());
     let base = std::sync::Arc::new(Base { position: at(1, 9), membership, ..Base::default() });
-    (SnapshotId(at(1, 9)), Message::SnapshotOffer(Box::new(SnapshotOffer { base, bytes })))
+    let offer = SnapshotOffer { base, contents: Contents { bytes, checksum: 0 } };
+    (offer.id(), Message::SnapshotOffer(Box::new(offer)))
 }
 
 #[test]
@@ -301,7 +303,7 @@ fn any_message(random: &mut Random, status: &Status) -> Message {
     let last = if any(random, 2) == 0 { status.last } else { any_position(random) };
     let incarnation = LogIncarnation::new(status.incarnation.get() + 1 - any(random, 5) / 3);
     let incarnation = if any(random, 4) == 0 { incarnation } else { status.incarnation };
-    let snapshot = SnapshotId(any_position(random));
+    let snapshot = SnapshotId { position: any_position(random), checksum: 0 };
     let lost = LsnRange::new(lsn(random).next(), lsn(random).next()).unwrap_or_else(|| range(2, 3));
     let yes = any(random, 4) > 0;
     match any(random, 22) {
@@ -338,8 +340,11 @@ fn any_message(random: &mut Random, status: &Status) -> Message {
         16 => {
             let voters = (1..=3).map(|number| Voter { member: member(number), priority: 0 }).collect();
             let membership = yes.then(|| Membership::first(voters, Quorums::Majority).into());
-            let base = Base { position: snapshot.0, membership, ..Base::default() }.into();
-            Message::SnapshotOffer(Box::new(SnapshotOffer { base, bytes: any(random, 3) * 50 }))
+            let base = Base { position: snapshot.position, membership, ..Base::default() }.into();
+            Message::SnapshotOffer(Box::new(SnapshotOffer {
+                base,
+                contents: Contents { bytes: any(random, 3) * 50, checksum: snapshot.checksum },
+            }))
         }
         17 => Message::SnapshotAsk { snapshot, bytes: any(random, 3) * 50 },
         18 => Message::SnapshotChunk { snapshot, offset: any(random, 2) * 50, bytes: 50, digest: 1 },
@@ -434,5 +439,45 @@ fn no_message_and_no_late_answer_makes_a_replica_panic() {
                 assert!(bench.replica.next_deadline().is_none_or(|next| next > bench.now), "seed {seed}");
             }
         }
+    }
+}
+
+#[test]
+fn a_base_that_is_offered_twice_is_installed_once() {
+    let mut bench = Bench::new();
+    let base = bench.replica.base().unwrap();
+    let offer = || {
+        Message::SnapshotOffer(Box::new(SnapshotOffer {
+            base: base.clone().into(),
+            contents: Contents::default(),
+        }))
+    };
+    let health = Health::Damaged(vec![LOST_BASE]);
+    let state = State { health, incarnation: LIFE, ..State::default() };
+    bench.replica = Replica::recover(bench.replica.config().clone(), state, bench.now).unwrap();
+    let effects = bench.hear(2, 1, offer());
+    let installs = effects.iter().find_map(|effect| match effect {
+        Effect::Install { snapshot, incarnation, .. } => Some((*snapshot, *incarnation)),
+        _ => None,
+    });
+    let (snapshot, incarnation) = installs.expect("it lacks it");
+    bench.give(Input::Installed { snapshot, incarnation });
+    let again = bench.hear(2, 1, offer());
+    let is_begun = |effect: &Effect| matches!(effect, Effect::StageSnapshot(_) | Effect::Install { .. });
+    assert!(!again.iter().any(is_begun), "{again:?}");
+}
+
+#[test]
+fn whoever_was_told_to_lead_still_is_when_its_log_was_opened_again() {
+    for (start, stands) in [(Start::Chosen, true), (Start::Member, false)] {
+        let mut bench = Bench::new();
+        let state = State { base: bench.replica.base().unwrap(), incarnation: LIFE, ..State::default() };
+        let policy = FailoverPolicy::Manual;
+        let config = Config { policy, start, ..bench.replica.config().clone() };
+        bench.replica = Replica::recover(config, state, bench.now).unwrap();
+        assert_eq!(bench.replica.next_deadline().is_some(), stands);
+        bench.now = bench.now.plus(Duration::from_secs(10));
+        bench.give(Input::Tick);
+        assert_eq!(bench.replica.role(), if stands { Role::Candidate } else { Role::Backup });
     }
 }

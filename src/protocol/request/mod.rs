@@ -5,6 +5,7 @@
 
 mod wire;
 
+use std::fmt;
 use std::time::Duration;
 
 pub use self::wire::{
@@ -116,6 +117,27 @@ pub enum ClientRole {
     Append,
     /// Everything.
     Admin,
+}
+
+impl ClientRole {
+    /// All of them, from the one that may do least.
+    pub const ALL: [ClientRole; 3] = [ClientRole::Read, ClientRole::Append, ClientRole::Admin];
+
+    /// The role's word, as certificates and everything that is told to people have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ClientRole::Read => "read",
+            ClientRole::Append => "append",
+            ClientRole::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for ClientRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 impl Request {
@@ -306,4 +328,23 @@ pub enum DiskHealth {
     Damaged,
     /// A write or a sync has failed: the log is opened again.
     Failed,
+}
+
+impl DiskHealth {
+    /// The state's word, as everything that is told to people has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DiskHealth::Good => "good",
+            DiskHealth::Stalled => "stalled",
+            DiskHealth::Damaged => "damaged",
+            DiskHealth::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for DiskHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{BadMessage, REIGN_MAX};
+use crate::protocol::health::LOST_BASE;
 use crate::types::{ClusterId, DiskId, Epoch, LogIncarnation, Lsn, LsnRange, ProducerId, ReplicaId};
 
 /// A value with one sequence of bytes.
@@ -180,9 +181,16 @@ impl Field for LsnRange {
     }
 
     fn take(reader: &mut Reader<'_>) -> Result<LsnRange, BadMessage> {
-        let (first, last) = (take_record(reader)?, take_record(reader)?);
-        LsnRange::new(first, last).ok_or(BadMessage::Malformed)
+        let range = take_lost(reader)?;
+        sound(range, range != LOST_BASE)
     }
+}
+
+/// Records, or the base.
+pub(super) fn take_lost(reader: &mut Reader<'_>) -> Result<LsnRange, BadMessage> {
+    let (first, last) = (Lsn::take(reader)?, Lsn::take(reader)?);
+    let range = LsnRange::new(first, last).ok_or(BadMessage::Malformed)?;
+    sound(range, first >= Lsn::FIRST || range == LOST_BASE)
 }
 
 impl Field for Epoch {

@@ -11,7 +11,7 @@ use crate::types::{Epoch, Lsn};
 const EPOCH_START_BYTES: usize = 16;
 
 fields! {
-    SnapshotId { 0 }
+    SnapshotId { position, checksum }
     Staged { snapshot, bytes }
     ProbeReply { through, history, incarnation, staged }
 }

@@ -1,16 +1,25 @@
 //! Envelopes and messages as bytes.
 
 use super::BadMessage;
-use super::field::{Field, Reader, sound, take_reign};
+use super::field::{Field, Reader, sound, take_lost, take_reign};
 use crate::protocol::membership::Member;
 use crate::protocol::message::{Envelope, Message};
 use crate::types::{ClusterId, Epoch};
 
+/// A field: as its type says, or by another function.
+macro_rules! take {
+    ($reader:ident) => {
+        Field::take($reader)?
+    };
+    ($reader:ident by $take:ident) => {
+        $take($reader)?
+    };
+}
 /// One table for both ways: each message's code, and its fields in the order in which they go.
 macro_rules! messages {
     (
         boxed { $($boxed_code:literal $boxed:ident)* }
-        plain { $($code:literal $name:ident { $($field:ident),* })* }
+        plain { $($code:literal $name:ident { $($field:ident $(by $take:ident)?),* })* }
     ) => {
         /// Which message it is.
         pub(super) const fn code(message: &Message) -> u8 {
@@ -30,7 +39,7 @@ macro_rules! messages {
         fn take_message(code: u8, reader: &mut Reader<'_>) -> Result<Message, BadMessage> {
             Ok(match code {
                 $($boxed_code => Message::$boxed(Field::take(reader)?),)*
-                $($code => Message::$name { $($field: Field::take(reader)?),* },)*
+                $($code => Message::$name { $($field: take!(reader $(by $take)?)),* },)*
                 _ => return Err(BadMessage::Malformed),
             })
         }
@@ -55,7 +64,7 @@ messages! {
         12 OutOfOrder { incarnation, last }
         14 SnapshotAsk { snapshot, bytes }
         15 SnapshotChunk { snapshot, offset, bytes, digest }
-        16 RepairAsk { range }
+        16 RepairAsk { range by take_lost }
         17 RepairGive { group, digest }
         18 RepairNone { range, last }
         19 TakeOver { last }

@@ -7,7 +7,7 @@ use super::group::{BARE_SPAN_BYTES, put_bare_span, take_bare_span};
 use super::{BadMessage, PRODUCERS_MAX};
 use crate::protocol::group::Span;
 use crate::protocol::history::Position;
-use crate::protocol::message::SnapshotOffer;
+use crate::protocol::message::{Contents, SnapshotOffer};
 use crate::protocol::producers::{Producer, Producers, SPANS_MAX};
 use crate::protocol::state::{Base, Meta};
 use crate::types::{Epoch, Lsn, ProducerId};
@@ -16,7 +16,8 @@ use crate::types::{Epoch, Lsn, ProducerId};
 const PRODUCER_BYTES_MIN: usize = 12;
 
 fields! {
-    SnapshotOffer { base, bytes }
+    Contents { bytes, checksum }
+    SnapshotOffer { base, contents }
 }
 
 impl Field for Meta {

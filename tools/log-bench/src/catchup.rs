@@ -1,10 +1,11 @@
 //! `catchup`: how fast a replica that lacks records gets them, and what clients notice of that.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use annals::ReplicaId;
+use annals::protocol::request::PeerLag;
 use annals::protocol::{Change, Member, Stage};
-use annals::transport::yardstick;
+use annals::{Lsn, ReplicaId};
 use serde::Serialize;
 
 use crate::cluster::Cluster;
@@ -20,6 +21,7 @@ use crate::report::Report;
 use crate::report::json::rounded;
 use crate::report::table::Table;
 use crate::spread::Spread;
+use crate::stream;
 use crate::units;
 use crate::workload::Records;
 
@@ -37,6 +39,8 @@ struct Case {
     from: &'static str,
     /// Its place among the replicas.
     laggard: usize,
+    /// The last record that it has.
+    has: Lsn,
     /// What it lacks.
     bytes: u64,
     /// Whether clients append meanwhile.
@@ -48,7 +52,12 @@ struct Case {
 struct Caught {
     from: &'static str,
     bytes: u64,
+    /// From the start of its process until it gets each group as it is appended, and has all before.
     secs: f64,
+    /// Of these, until it is sent the first of what it lacks: its start and opening, the connection, the agreement on where
+    /// the logs part.
+    start_secs: f64,
+    /// In the rest of them.
     mb_per_s: f64,
     /// Compared with a raw stream.
     of_raw: f64,
@@ -72,15 +81,21 @@ pub(crate) fn run(args: &CatchupArgs, place: &Place) -> Result<Report> {
     let mut caught = Vec::new();
     let mut total = 0;
     for (from, is_loaded) in [("the log, nobody appends", false), ("the log, clients append", true)] {
-        let laggard = backup(&cluster, cluster.wait_until_in_sync(&client)?.id)?;
+        let before = cluster.wait_until_in_sync(&client)?;
+        let (laggard, has) = (backup(&cluster, before.id)?, before.last);
         cluster.kill(laggard);
         fill(&cluster, args.log_bytes)?;
         total += args.log_bytes;
-        let case = Case { from, laggard, bytes: args.log_bytes, is_loaded };
+        let case = Case { from, laggard, has, bytes: args.log_bytes, is_loaded };
         caught.push(measure(args, &mut cluster, case, raw, |cluster| cluster.restart(laggard))?);
     }
-    let case =
-        Case { from: "a blank disk, clients append", laggard: cluster.len(), bytes: total, is_loaded: true };
+    let case = Case {
+        from: "a blank disk, clients append",
+        laggard: cluster.len(),
+        has: Lsn::ZERO,
+        bytes: total,
+        is_loaded: true,
+    };
     caught.push(measure(args, &mut cluster, case, raw, |cluster| {
         let (id, disk) = cluster.add(place)?;
         let client = cluster.connect()?;
@@ -101,9 +116,7 @@ fn raw_mb_per_s(place: &Place) -> Result<Spread> {
     let mut rates = Vec::new();
     for run in 1..=RAW_RUNS {
         progress::check_stopped()?;
-        let (bytes, taken) =
-            yardstick::raw_stream(RAW, &dir).map_err(Error::cluster("measure a raw stream beside"))?;
-        rates.push(bytes as f64 / 1e6 / taken.as_secs_f64());
+        rates.push(stream::mb_per_s(RAW, &dir)?);
         phase.reach(run.into());
     }
     Ok(Spread::of(rates))
@@ -153,13 +166,15 @@ fn measure(
     if case.is_loaded {
         load.wait_for_commit_after(load.now(), CALM)?;
     }
+    let lacks = cluster.wait_for_primary(&client)?.last;
     let begun = load.now();
     let clock = Instant::now();
     start(cluster)?;
     let id = ReplicaId::new(case.laggard as u64 + 1);
+    let way = Way::default();
     cluster.wait(&client, "a laggard that catches up", |status| {
         let peer = status.peers.iter().find(|peer| peer.id == id);
-        peer.is_some_and(|peer| peer.stage == Stage::Streaming)
+        peer.is_some_and(|peer| way.is_over(peer, clock.elapsed(), lacks))
     })?;
     let secs = clock.elapsed().as_secs_f64();
     let ended = load.now();
@@ -174,10 +189,38 @@ fn measure(
     if failed > 0 {
         return Err(Error::Child { doing: "serving clients", left: format!("{failed} appends failed") });
     }
-    let Case { from, bytes, .. } = case;
-    let mb_per_s = bytes as f64 / 1e6 / secs;
+    let Case { from, bytes, has, .. } = case;
+    let (begun, had) = way.begun.get().unwrap_or_default();
+    let (start_secs, left) = (begun.as_secs_f64(), lacks.get() - had.max(has).min(lacks).get());
+    // Records of one size, but for few.
+    let part = left as f64 / (lacks.get() - has.get()).max(1) as f64;
+    let mb_per_s = bytes as f64 * part / 1e6 / (secs - start_secs);
     let of_raw = rounded(mb_per_s / raw.median);
-    Ok(Caught { from, bytes, secs: rounded(secs), mb_per_s: rounded(mb_per_s), of_raw, p99 })
+    let (secs, start_secs, mb_per_s) = (rounded(secs), rounded(start_secs), rounded(mb_per_s));
+    Ok(Caught { from, bytes, secs, start_secs, mb_per_s, of_raw, p99 })
+}
+
+/// How far a laggard has come, as its primary sees it.
+#[derive(Debug, Default)]
+struct Way {
+    /// When it was sent the first of what it lacks, or was about to be; and what it had then.
+    begun: Cell<Option<(Duration, Lsn)>>,
+}
+
+impl Way {
+    /// Takes a look; whether it has all up to the record `lacks`, and gets each group as it is appended.
+    fn is_over(&self, peer: &PeerLag, now: Duration, lacks: Lsn) -> bool {
+        match peer.stage {
+            // What was thought of it before it was gone.
+            Stage::Probing if self.begun.get().is_some_and(|(_, had)| peer.durable <= had) => {
+                self.begun.set(None);
+            }
+            Stage::Probing => {}
+            _ if self.begun.get().is_none() => self.begun.set(Some((now, peer.durable))),
+            _ => {}
+        }
+        peer.stage == Stage::Streaming && peer.durable >= lacks
+    }
 }
 
 fn report(args: &CatchupArgs, raw: Spread, caught: &[Caught], place: &Place) -> Report {
@@ -185,7 +228,7 @@ fn report(args: &CatchupArgs, raw: Spread, caught: &[Caught], place: &Place) -> 
     let mut report = Report::new(title, &Machine::under(place.dir()));
     let range = format!("{} to {}", units::mb_per_s(raw.min), units::mb_per_s(raw.max));
     report.facts.push(("raw stream", format!("{} MB/s ({range})", units::mb_per_s(raw.median))));
-    let columns = ["from", "seconds", "MB/s", "of raw", "clients' p99 before", "during", "after"];
+    let columns = ["from", "start s", "in all s", "MB/s", "of raw", "clients' p99 before", "during", "after"];
     let mut table = Table::new("A replica that lacks records", &columns);
     for one in caught {
         let p99 = |of: fn(&Latencies) -> f64| {
@@ -193,6 +236,7 @@ fn report(args: &CatchupArgs, raw: Spread, caught: &[Caught], place: &Place) -> 
         };
         table.row([
             one.from.to_string(),
+            format!("{:.2}", one.start_secs),
             format!("{:.2}", one.secs),
             units::mb_per_s(one.mb_per_s),
             format!("{:.2}", one.of_raw),
@@ -203,9 +247,10 @@ fn report(args: &CatchupArgs, raw: Spread, caught: &[Caught], place: &Place) -> 
     }
     report.tables.push(table);
     report.notes.push(
-        "Seconds count from the start of the replica's process until the primary sends it each group as it is \
-         appended; records appended meanwhile are not counted in MB/s. The raw stream is one of QUIC with the same \
-         settings, without a disk."
+        "MB/s is what the laggard lacks, in the time from the first look at which it is sent some of that until it has synced \
+         all of it and gets each group as it is appended. The start before that is its process, the opening of its log, the \
+         connection, and the agreement on where the logs part; in all s is both. Records appended meanwhile do not count. \
+         The raw stream is one of QUIC between two processes with the same settings, without a disk."
             .to_string(),
     );
     report.set("workload", "catchup");
@@ -213,6 +258,7 @@ fn report(args: &CatchupArgs, raw: Spread, caught: &[Caught], place: &Place) -> 
     report.set("raw_stream_mb_per_s_spread", raw);
     report.set("catchup_mb_per_s", caught.first().map(|one| one.mb_per_s));
     report.set("catchup_of_raw", caught.first().map(|one| one.of_raw));
+    report.set("catchup_start_secs", caught.first().map(|one| one.start_secs));
     report.set("catchups", caught);
     report
 }

@@ -15,7 +15,7 @@ use crate::units::{parse_bytes, parse_bytes_above_zero, parse_rate, parse_record
 ///
 /// Without a subcommand: a tour in under a minute.
 #[derive(Debug, Parser)]
-#[command(name = "log-bench", version, about, long_about)]
+#[command(name = "log-bench", version, about, long_about, after_help = STATUSES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -25,6 +25,14 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
+
+/// What the exit statuses mean.
+const STATUSES: &str = "\
+Exit status:
+  0    measured
+  1    it could not be measured, or the log has broken a promise
+  2    the command line makes no sense
+  130  stopped by a signal";
 
 impl Cli {
     /// Reads the command line; ends the process where that makes no sense.
@@ -91,6 +99,9 @@ pub(crate) enum Command {
     /// The same workloads on annals, raft-engine and okaywal, runs interleaved.
     #[cfg(feature = "peers")]
     Compare(CompareArgs),
+    /// The same workloads on other engines: takes a log-bench that was built with `--features peers`.
+    #[cfg(not(feature = "peers"))]
+    Compare(NoCompareArgs),
     /// Opens a log, tells what that took, and closes it: run in a fresh process by `open`.
     #[command(hide = true)]
     ChildOpen(ChildArgs),
@@ -103,6 +114,9 @@ pub(crate) enum Command {
     /// Is one replica of a cluster until its standard input ends.
     #[command(hide = true)]
     ChildReplica(ChildReplicaArgs),
+    /// Receives a raw stream: run by `catchup`.
+    #[command(hide = true)]
+    ChildSink(ChildSinkArgs),
 }
 
 #[derive(Debug, Args)]
@@ -255,6 +269,20 @@ pub(crate) struct ChildTortureArgs {
 pub(crate) struct ChildReplicaArgs {
     /// Which one, and where, as JSON.
     pub(crate) duty: String,
+}
+
+/// Whatever follows: it is told in one word why it cannot be done.
+#[cfg(not(feature = "peers"))]
+#[derive(Debug, Args)]
+pub(crate) struct NoCompareArgs {
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    _rest: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChildSinkArgs {
+    /// Where its certificates go.
+    pub(crate) dir: PathBuf,
 }
 
 #[cfg(feature = "peers")]

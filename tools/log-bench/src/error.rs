@@ -33,6 +33,9 @@ pub(crate) enum Error {
         /// What it said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// There is nothing to compare with.
+    #[cfg(not(feature = "peers"))]
+    NoPeers,
     /// Another engine of `compare` refused something.
     #[cfg(feature = "peers")]
     Peer {
@@ -133,6 +136,11 @@ impl fmt::Display for Error {
                 )
             }
             Error::Log { doing, source } => write!(f, "could not {doing} the log: {source}"),
+            #[cfg(not(feature = "peers"))]
+            Error::NoPeers => f.write_str(
+                "this log-bench was built without the engines to compare with; build it with them: \
+                 cargo run --release -p log-bench --features peers -- compare",
+            ),
             #[cfg(feature = "peers")]
             Error::Peer { engine, message } => write!(f, "{engine} failed: {message}"),
             Error::NotOurs { dir, found } => write!(
@@ -187,6 +195,8 @@ fn io_advice(source: &io::Error) -> &'static str {
             "; name a directory that you may write to with --dir"
         }
         io::ErrorKind::NotFound => "; check the path",
+        io::ErrorKind::NotADirectory => "; a part of the path is a file: check it",
+        io::ErrorKind::AlreadyExists => "; name a place that is not there yet",
         _ => "",
     }
 }

@@ -27,6 +27,7 @@ mod replicate;
 mod report;
 mod roll;
 mod spread;
+mod stream;
 mod torture;
 mod tour;
 mod units;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Some(Command::ChildAppend(args)) => reopen::child_append(args),
         Some(Command::ChildTorture(args)) => torture::child(args),
         Some(Command::ChildReplica(args)) => cluster::replica::child(&args.duty),
+        Some(Command::ChildSink(args)) => stream::child(&args.dir),
         _ => measure(&cli),
     };
     match done {
@@ -93,6 +95,10 @@ fn measure(cli: &Cli) -> Result<()> {
     {
         return ordeal::network::enter();
     }
+    #[cfg(not(feature = "peers"))]
+    if let Some(Command::Compare(_)) = &cli.command {
+        return Err(Error::NoPeers);
+    }
     let mut place = Place::take(cli.common.dir.as_deref(), cli.common.keep)?;
     if machine::is_in_memory(place.dir()) {
         let dir = place.dir().display();
@@ -129,11 +135,14 @@ fn run(cli: &Cli, place: &Place) -> Result<Report> {
         Some(Command::Idle(args)) => idle::run(args, place),
         #[cfg(feature = "peers")]
         Some(Command::Compare(args)) => compare::run(args, place),
+        #[cfg(not(feature = "peers"))]
+        Some(Command::Compare(_)) => unreachable!("refused before a place is taken"),
         Some(
             Command::ChildOpen(_)
             | Command::ChildAppend(_)
             | Command::ChildTorture(_)
-            | Command::ChildReplica(_),
+            | Command::ChildReplica(_)
+            | Command::ChildSink(_),
         ) => {
             unreachable!("main runs them without a place")
         }

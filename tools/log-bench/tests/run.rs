@@ -231,6 +231,14 @@ fn engines_are_compared_run_by_run() {
     }
 }
 
+/// It was an unrecognized subcommand to whoever had built the program without the other engines.
+#[cfg(not(feature = "peers"))]
+#[test]
+fn without_the_other_engines_it_is_told_how_to_build_them() {
+    let said = Scratch::new().refusal("compare --secs 2 --runs 5");
+    assert!(said.contains("cargo run --release -p log-bench --features peers -- compare"), "{said}");
+}
+
 #[test]
 fn errors_say_what_to_do_next() {
     let scratch = Scratch::new();
@@ -245,7 +253,7 @@ fn errors_say_what_to_do_next() {
         ("--input file append", "give it to `append`"),
         ("append --threads 0", "1..=4096"),
         ("append --method tape", "possible values: direct, buffered, mapped"),
-        ("append --dir file/below", "could not create"),
+        ("append --dir file/below", "a part of the path is a file"),
         ("append --html nowhere/page.html", "check the path"),
         ("device --blocks 1000", "multiple of 4k"),
         ("device --file-bytes 1000000t", "free some space"),

@@ -1,6 +1,7 @@
 //! Who is where, as it is written on a command line or in a configuration.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use annals::{ClusterId, ReplicaId};
@@ -63,6 +64,11 @@ pub(crate) fn replica_id(text: &str) -> Result<ReplicaId, String> {
         Ok(number) if number > 0 => Ok(ReplicaId::new(number)),
         _ => Err("expected a replica's number, from 1".to_owned()),
     }
+}
+
+/// A record's LSN, from 1.
+pub(crate) fn lsn(text: &str) -> Result<NonZeroU64, String> {
+    text.trim().parse().map_err(|_| "expected the number of a record, from 1".to_owned())
 }
 
 /// `HOST:PORT`, as it is: names are looked up when they are needed.

@@ -7,7 +7,7 @@ use annals::transport::certs::{Authority, CA_CERT, Issued, Validity};
 use annals::{ClusterId, ReplicaId};
 
 use crate::cli::CertsArgs;
-use crate::client_name::{self, ClientName};
+use crate::client_name::ClientName;
 use crate::error::{Error, Result};
 use crate::out;
 use crate::status::Status;
@@ -86,7 +86,7 @@ pub(crate) fn replica_stem(id: u64) -> String {
 
 /// What the files of a client begin with.
 pub(crate) fn client_stem(name: &ClientName) -> String {
-    format!("{}-{}", client_name::word(name.role), name.name)
+    format!("{}-{}", name.role, name.name)
 }
 
 fn write(issued: &Issued, dir: &Path, stem: &str) -> Result<()> {

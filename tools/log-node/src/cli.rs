@@ -220,7 +220,7 @@ pub(crate) struct TailArgs {
     #[command(flatten)]
     pub(crate) reach: Reach,
     /// The first record [default: the oldest; with --follow, what comes from now on]
-    #[arg(long, value_name = "LSN")]
+    #[arg(long, value_name = "LSN", value_parser = address::lsn)]
     pub(crate) from: Option<NonZeroU64>,
     /// Wait for more at the end, until Ctrl-C
     #[arg(long, short)]
@@ -256,7 +256,7 @@ pub(crate) struct TrimArgs {
     #[command(flatten)]
     pub(crate) on: ReplicaArgs,
     /// The newest record to forget
-    #[arg(long, value_name = "LSN")]
+    #[arg(long, value_name = "LSN", value_parser = address::lsn)]
     pub(crate) through: NonZeroU64,
 }
 

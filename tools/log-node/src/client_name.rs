@@ -12,24 +12,13 @@ pub(crate) struct ClientName {
     pub(crate) name: String,
 }
 
-/// The role's word.
-pub(crate) fn word(role: ClientRole) -> &'static str {
-    match role {
-        ClientRole::Read => "read",
-        ClientRole::Append => "append",
-        ClientRole::Admin => "admin",
-    }
-}
-
 impl FromStr for ClientName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<ClientName, String> {
         let advice = || format!("expected ROLE:NAME, such as append:shop, not {text:?}");
         let (role, name) = text.split_once(':').ok_or_else(advice)?;
-        let role = [ClientRole::Read, ClientRole::Append, ClientRole::Admin]
-            .into_iter()
-            .find(|&known| word(known) == role);
+        let role = ClientRole::ALL.into_iter().find(|known| known.as_str() == role);
         let role = role.ok_or_else(|| format!("{}: roles are read, append and admin", advice()))?;
         // A label of a host name: it becomes one in the certificate, and the name of a file.
         let is_label = (1..=40).contains(&name.len())
@@ -45,7 +34,7 @@ impl FromStr for ClientName {
 
 impl fmt::Display for ClientName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", word(self.role), self.name)
+        write!(f, "{}:{}", self.role, self.name)
     }
 }
 

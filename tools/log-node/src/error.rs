@@ -10,7 +10,6 @@ use annals::client::ClientError;
 use annals::protocol::request::Refused;
 use annals::transport::TransportError;
 
-use crate::client_name;
 use crate::status::Status;
 
 /// The result of a command.
@@ -263,7 +262,6 @@ fn fmt_refused(refused: &Refused, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, "larger than the {bytes_max} bytes that are allowed, or empty")
         }
         Refused::Denied { needs } => {
-            let needs = client_name::word(*needs);
             write!(f, "the certificate does not allow it: it takes the role {needs}")
         }
         Refused::Trimmed { first } => write!(f, "that was trimmed; the log begins at {first}"),
@@ -275,7 +273,6 @@ fn fmt_refused(refused: &Refused, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 fn refused_advice(refused: &Refused) -> Option<String> {
     Some(match refused {
         Refused::Denied { needs } => {
-            let needs = client_name::word(*needs);
             format!("use a certificate with that role: log-node certs --dir DIR --client {needs}:NAME")
         }
         Refused::NotPrimary { .. } | Refused::Busy => "try again in a moment".to_owned(),

@@ -97,7 +97,12 @@ impl Overview {
         let mut text = table.text();
         for seen in &self.replicas {
             if let Some(error) = &seen.error {
-                text.push_str(&format!("no answer from {}: {error}\n", seen.address));
+                // Most errors say themselves where nobody answers.
+                let place = match error.contains(&seen.address) {
+                    true => String::new(),
+                    false => format!("no answer from {}: ", seen.address),
+                };
+                text.push_str(&format!("{place}{error}\n"));
             }
         }
         if self.primary.is_none() && !self.replicas.is_empty() {

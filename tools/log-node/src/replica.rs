@@ -90,6 +90,8 @@ impl From<ReplicaError> for Error {
     fn from(source: ReplicaError) -> Error {
         let reason = match &source {
             ReplicaError::Log(annals::Error::NotEmpty) => "its directory holds a replica already".to_owned(),
+            // The library's own text is about appends.
+            ReplicaError::Log(annals::Error::NoSpace) => "the disk is full".to_owned(),
             source => source.to_string(),
         };
         Error::Replica { reason, advice: advice(&source) }
@@ -107,6 +109,7 @@ fn advice(error: &ReplicaError) -> Option<&'static str> {
         ReplicaError::Log(annals::Error::InUse { .. }) => {
             "this replica runs already: stop that process first"
         }
+        ReplicaError::Log(annals::Error::NoSpace) => "free some space, then start it again",
         ReplicaError::Log(annals::Error::Io { source, .. }) => return error::io_advice(source),
         _ => return None,
     })

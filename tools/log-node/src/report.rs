@@ -1,7 +1,6 @@
 //! What a replica says of itself, for programs: the JSON of `status --json` and of the status page.
 
-use annals::protocol::request::{DiskHealth, NodeStatus, PeerLag};
-use annals::protocol::{Role, Stage};
+use annals::protocol::request::{NodeStatus, PeerLag};
 use serde::Serialize;
 
 /// One replica.
@@ -53,7 +52,7 @@ impl ReplicaReport {
     pub(crate) fn of(status: &NodeStatus) -> ReplicaReport {
         ReplicaReport {
             id: status.id.get(),
-            role: role(status.role),
+            role: status.role.as_str(),
             epoch: status.epoch.get(),
             primary: status.primary.map(annals::ReplicaId::get),
             first: status.first.get(),
@@ -62,7 +61,7 @@ impl ReplicaReport {
             committed: status.committed.get(),
             applied: status.applied.get(),
             snapshot: status.snapshot.get(),
-            disk: disk_health(status.disk_health),
+            disk: status.disk_health.as_str(),
             uptime_s: status.uptime.as_secs_f64(),
             cluster: status.cluster.to_string(),
             disk_id: status.disk.to_string(),
@@ -82,7 +81,7 @@ impl PeerReport {
     fn of(peer: &PeerLag, last: u64) -> PeerReport {
         PeerReport {
             id: peer.id.get(),
-            stage: stage(peer.stage),
+            stage: peer.stage.as_str(),
             durable: peer.durable.get(),
             lag: last.saturating_sub(peer.durable.get()),
             in_flight_bytes: peer.in_flight_bytes,
@@ -105,42 +104,12 @@ fn members(status: &NodeStatus) -> Vec<MemberReport> {
     members
 }
 
-/// The role's word.
-pub(crate) fn role(role: Role) -> &'static str {
-    match role {
-        Role::Primary => "primary",
-        Role::Backup => "backup",
-        Role::Candidate => "candidate",
-        Role::Learner => "learner",
-        Role::Recovering => "recovering",
-        Role::Halted => "halted",
-    }
-}
-
-fn stage(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Probing => "probing",
-        Stage::CatchingUp => "catching up",
-        Stage::Streaming => "streaming",
-        Stage::Snapshot => "snapshot",
-        Stage::Mending => "mending",
-    }
-}
-
-fn disk_health(health: DiskHealth) -> &'static str {
-    match health {
-        DiskHealth::Good => "good",
-        DiskHealth::Stalled => "stalled",
-        DiskHealth::Damaged => "damaged",
-        DiskHealth::Failed => "failed",
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use std::time::Duration;
 
-    use annals::protocol::{Member, Membership, Quorums, Voter};
+    use annals::protocol::request::DiskHealth;
+    use annals::protocol::{Member, Membership, Quorums, Role, Stage, Voter};
     use annals::{ClusterId, DiskId, Epoch, Lsn, ReplicaId};
 
     use super::*;

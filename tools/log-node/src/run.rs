@@ -1,10 +1,11 @@
 //! `run`: one replica, until it is asked to end.
 
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use annals::node::Replica;
+use annals::node::{Replica, ReplicaError};
 use annals::transport::{Credentials, TlsFiles};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -32,7 +33,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<Status> {
     // Before the replica, which counts from its beginning; and a port in use is told before anything is touched.
     let metrics = http::collect_metrics()?;
     let files = tls_files(&settings)?;
-    let replica = replica::options(&settings)?.start()?;
+    let started = replica::options(&settings)?.start();
+    let replica = started.map_err(|error| not_started(error, settings.listen))?;
     let others = Arc::new(Mutex::new(Sessions::new(Credentials::load(&files)?)));
     let port = match settings.http {
         Some(address) => {
@@ -65,6 +67,16 @@ pub(crate) fn run(args: &RunArgs) -> Result<Status> {
     }?;
     drop(port);
     say_goodbye(replica)
+}
+
+/// Why the replica does not start: of a port in use it can be told what to do about it.
+fn not_started(error: ReplicaError, listen: Option<SocketAddr>) -> Error {
+    if let (ReplicaError::Network { .. }, Some(address)) = (&error, listen)
+        && let Err(source) = UdpSocket::bind(address)
+    {
+        return Error::Listen { address, purpose: "the replica", source };
+    }
+    error.into()
 }
 
 /// A panic in any thread ends the process, so that whoever watches over it starts it again: a replica without its

@@ -45,7 +45,7 @@ settings! {
         /// This replica's number in the cluster, from 1
         #[arg(long, value_name = "N", value_parser = id_number, help_heading = "The replica")]
         id: u64,
-        /// Where its log lies; made at the first start
+        /// Where its log lies; `log-node create` makes it, once
         #[arg(long, value_name = "DIR", help_heading = "The replica")]
         dir: PathBuf,
         /// The UDP address where it listens to replicas and clients
@@ -84,7 +84,7 @@ settings! {
         /// The same at the latest, where the network or the disks are slow [default: 3s]
         #[arg(long, value_name = "TIME", help_heading = "Failover")]
         election_max: Span,
-        /// A primary whose disk makes no progress for so long hands over [default: 1s]
+        /// A primary whose disk makes no progress for so long hands over [default: 700ms]
         #[arg(long, value_name = "TIME", help_heading = "Failover")]
         disk_stall_max: Span,
         /// How long a hand-over may take before it is given up [default: 2s]
@@ -233,6 +233,7 @@ fn id_number(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
+    use annals::protocol::{Limits, Timing};
     use clap::Parser;
 
     use super::*;
@@ -295,6 +296,31 @@ mod tests {
         assert_eq!(all.len(), keys.len());
         let arguments = <Flags as clap::CommandFactory>::command();
         assert_eq!(arguments.get_arguments().count(), keys.len());
+    }
+
+    /// A primary with a stalled disk was said to hand over after 1s, and does after 700ms.
+    #[test]
+    fn the_defaults_that_the_help_names_are_the_librarys() {
+        let (timing, limits) = (Timing::default(), Limits::default());
+        let spans = [
+            ("heartbeat", timing.heartbeat),
+            ("election_min", timing.election_min),
+            ("election_max", timing.election_max),
+            ("disk_stall_max", timing.disk_stall_max),
+            ("transfer_max", timing.transfer_max),
+        ];
+        let sizes = [("window", limits.window_bytes), ("uncommitted_max", limits.uncommitted_bytes_max)];
+        let spans = spans.map(|(name, span)| (name, Span(span).to_string()));
+        let sizes = sizes.map(|(name, bytes)| (name, Size(bytes).to_string()));
+        let command = <Flags as clap::CommandFactory>::command();
+        for (name, value) in spans.into_iter().chain(sizes) {
+            let argument = command.get_arguments().find(|argument| argument.get_id() == name).unwrap();
+            let help = argument.get_help().unwrap().to_string();
+            assert!(
+                help.ends_with(&format!("[default: {value}]")),
+                "{name} is {value}, and its help says: {help}"
+            );
+        }
     }
 
     #[test]

@@ -45,9 +45,10 @@ fn split(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
-/// The number with the largest of the units that leaves no rest.
+/// The number with the largest of the units that leaves no rest; nothing is nothing of the smallest.
 fn join(number: u64, units: &[(&'static str, u64)]) -> String {
-    let whole = units.iter().filter(|(_, factor)| number.is_multiple_of(*factor)).max_by_key(|unit| unit.1);
+    let fits = |factor: u64| factor == 1 || (number != 0 && number.is_multiple_of(factor));
+    let whole = units.iter().filter(|(_, factor)| fits(*factor)).max_by_key(|unit| unit.1);
     let (name, factor) = whole.unwrap_or(&units[0]);
     format!("{}{name}", number / factor)
 }
@@ -110,11 +111,13 @@ mod tests {
         for bytes in [0, 1, 1000, 1024, 64 << 20, (1 << 30) + 1] {
             assert_eq!(Size(bytes).to_string().parse(), Ok(Size(bytes)));
         }
-        for millis in [1, 30, 1000, 61_000, 120_000] {
+        for millis in [0, 1, 30, 1000, 61_000, 120_000] {
             let span = Span(Duration::from_millis(millis));
             assert_eq!(span.to_string().parse(), Ok(span), "{span}");
         }
         assert_eq!(Size(64 << 20).to_string(), "64m");
+        assert_eq!(Size(0).to_string(), "0");
         assert_eq!(Span(Duration::from_secs(120)).to_string(), "2m");
+        assert_eq!(Span(Duration::ZERO).to_string(), "0ms");
     }
 }

@@ -143,10 +143,10 @@ pub(crate) struct DumpArgs {
     /// The log's directory
     pub(crate) dir: PathBuf,
     /// The first record [default: the oldest]
-    #[arg(long, value_name = "LSN")]
+    #[arg(long, value_name = "LSN", value_parser = parse_lsn)]
     pub(crate) from: Option<NonZeroU64>,
     /// The last record [default: the newest]
-    #[arg(long, value_name = "LSN")]
+    #[arg(long, value_name = "LSN", value_parser = parse_lsn)]
     pub(crate) to: Option<NonZeroU64>,
     /// The records' bytes as they are, one after the other; gaps are told on standard error
     #[arg(long, conflicts_with = "hex")]
@@ -272,6 +272,10 @@ impl Command {
             Command::Completions { .. } | Command::Man { .. } => None,
         }
     }
+}
+
+fn parse_lsn(text: &str) -> Result<NonZeroU64, String> {
+    text.parse().map_err(|_| "expected the number of a record, from 1".to_string())
 }
 
 fn parse_positive(text: &str) -> Result<f64, String> {

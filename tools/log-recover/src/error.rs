@@ -128,6 +128,9 @@ impl Error {
     /// What to do next.
     pub(crate) fn advice(&self) -> Option<String> {
         match self {
+            Error::Path { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                Some("name a place on a disk that can be written to".to_owned())
+            }
             Error::Path { source, .. } => io_advice(source),
             Error::Log { dir, source } | Error::Unrepaired { dir, source, .. } => log_advice(dir, source),
             Error::Trimmed { .. } => Some("begin again, with a later --from".to_owned()),

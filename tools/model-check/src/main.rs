@@ -7,11 +7,6 @@
 mod model;
 mod promises;
 
-// The stories in `tests/scenarios/` use more of it.
-#[allow(dead_code)]
-#[path = "../../../tests/support/node/mod.rs"]
-mod node;
-
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;

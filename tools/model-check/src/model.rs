@@ -10,8 +10,8 @@ use annals::protocol::{Config, Input, Member, Membership, Message, Quorums, Repl
 use annals::{ClusterId, DiskId, Epoch, Lsn};
 use stateright::{Model, Property};
 
-use crate::node::{Entry, Letter, Node, id};
 use crate::promises;
+use annals_fixtures::node::{Entry, Letter, Node, id};
 
 /// The replicas, and how much may happen to them.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use annals::protocol::Role;
 use stateright::Property;
 
 use crate::model::{Cluster, Few};
-use crate::node::Records;
+use annals_fixtures::node::Records;
 
 /// Names of the promises.
 pub(crate) const BROKEN: [&str; 6] = [

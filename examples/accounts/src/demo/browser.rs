@@ -1,7 +1,7 @@
 //! A client of the HTTP port, as a program of a user would have it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -15,6 +15,8 @@ use crate::error::Error;
 
 /// A request that takes longer has failed.
 const TIME_MAX: Duration = Duration::from_secs(15);
+/// How long one is sent again that the cluster cannot do.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The bytes of an answer, at most: the page is the largest.
 const BYTES_MAX: usize = 1 << 20;
 
@@ -87,6 +89,24 @@ impl Browser {
             json: serde_json::from_slice(&bytes).unwrap_or_default(),
             text: String::from_utf8_lossy(&bytes).into_owned(),
         })
+    }
+}
+
+impl Browser {
+    /// Sends it, and sends it again as long as the cluster cannot do it now: as a program of a user should, with the same
+    /// request number.
+    ///
+    /// # Errors
+    /// If there is no answer, or no other in time.
+    pub async fn send_patiently(&self, ask: Ask) -> Result<Answer, Error> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.send(ask.clone()).await?;
+            if answer.status != 503 || Instant::now() > deadline {
+                return Ok(answer);
+            }
+            tokio::time::sleep(Duration::from_secs(answer.retry_after_s.unwrap_or(1))).await;
+        }
     }
 }
 

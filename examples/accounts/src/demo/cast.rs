@@ -205,7 +205,8 @@ impl Cast {
                 By::Promotion => self.promote(id).await,
             };
             let took = began.elapsed();
-            let until = Instant::now() + OPERATOR_LOOKS;
+            // What was refused is not worth a long look.
+            let until = Instant::now() + if said.is_ok() { OPERATOR_LOOKS } else { LOOK_EVERY };
             while Instant::now() < until {
                 match self.get(witness, "/cluster").await {
                     Ok(seen) if seen.json["primary"] == name(id) && is_well(&seen.json, &running) => {
@@ -237,20 +238,12 @@ impl Cast {
         self.send_patiently(Ask::post(self.http(id), path, body)).await
     }
 
-    /// Sends what was put together, and sends it again as long as the cluster cannot do it now: as a program of a user
-    /// should, with the same request number.
+    /// Sends what was put together, and sends it again as long as the cluster cannot do it now.
     ///
     /// # Errors
     /// If there is no answer, or no other in time.
     pub async fn send_patiently(&self, ask: Ask) -> Result<Answer, Error> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let answer = self.send(ask.clone()).await?;
-            if answer.status != 503 || Instant::now() > deadline {
-                return Ok(answer);
-            }
-            tokio::time::sleep(Duration::from_secs(answer.retry_after_s.unwrap_or(1))).await;
-        }
+        self.browser.send_patiently(ask).await
     }
 
     /// Sends what was put together.

@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod cast;
+mod secrets;
 mod story;
 pub(crate) mod voice;
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::browser::{Answer, Ask};
 use super::cast::{By, Cast, node_of};
+use super::secrets::Looked;
 use super::voice::Voice;
 use crate::error::{Error, Result};
 use crate::settings::{Policy, name};
@@ -17,13 +18,10 @@ const BEN: (&str, &str) = ("ben", "hunter2 hunter2 hunter2");
 const EVE: (&str, &str) = ("eve", "in the manual chapter only");
 /// Looks at a cluster without a primary, each in another second, before it is said that nobody takes over. Where another
 /// takes over by itself, that takes a fraction of one.
-const LOOKS: u32 = 4;
+const LOOKS: u32 = 2;
 
 /// All tokens that nodes have given.
 type Given = Vec<String>;
-
-/// Shorter than the shortest of the secrets.
-const SECRET_BYTES_MIN: usize = 10;
 
 /// Tells it all.
 pub(crate) async fn tell(cast: &mut Cast, voice: &mut Voice) -> Result<()> {
@@ -191,7 +189,9 @@ async fn manual(cast: &mut Cast, voice: &mut Voice, token: &str) -> Result<()> {
     voice.chapter("Manual failover: nobody takes over until an operator says who").await;
     cast.end().await;
     cast.start_all_with(Some(Policy::Manual))?;
-    cast.wait_for(1, "N01 answers", |seen| node_of(seen, 1)["role"] == "backup").await?;
+    let ids = cast.ids();
+    let all_answer = |seen: &Value| ids.iter().all(|id| node_of(seen, *id)["role"] == "backup");
+    cast.wait_for(1, "all nodes are backups", all_answer).await?;
     voice.tell("all nodes were stopped, and started with --policy manual: nobody leads");
     promote(cast, voice, 1).await?;
     who(cast, 2, token, "ada").await?;
@@ -253,8 +253,7 @@ async fn no_secrets(cast: &mut Cast, voice: &mut Voice, given: &Given) -> Result
     cast.end().await;
     let mut secrets = vec![ADA.1, ADA_LATER, BEN.1, EVE.1];
     secrets.extend(given.iter().map(String::as_str));
-    let mut looked = Looked::default();
-    look_into(cast.dir(), &secrets, &mut looked)?;
+    let looked = Looked::below(cast.dir(), &secrets)?;
     check(looked.hashes > 0, || "no hash of a password was found: were the logs looked at?".to_owned())?;
     voice.tell(&format!(
         "{} files of all nodes, {} kB: {} hashes of passwords, and no password and no token in any",
@@ -263,42 +262,6 @@ async fn no_secrets(cast: &mut Cast, voice: &mut Voice, given: &Given) -> Result
         looked.hashes
     ));
     Ok(())
-}
-
-/// What was found in files.
-#[derive(Default)]
-struct Looked {
-    files: usize,
-    bytes: usize,
-    hashes: usize,
-}
-
-fn look_into(dir: &std::path::Path, secrets: &[&str], looked: &mut Looked) -> Result<()> {
-    for entry in std::fs::read_dir(dir).map_err(Error::path("look into", dir))? {
-        let path = entry.map_err(Error::path("look into", dir))?.path();
-        if path.is_dir() {
-            look_into(&path, secrets, looked)?;
-            continue;
-        }
-        let bytes = std::fs::read(&path).map_err(Error::path("read", &path))?;
-        // Files are made larger than what is in them: what is zero holds nothing.
-        for part in bytes.split(|byte| *byte == 0).filter(|part| part.len() >= SECRET_BYTES_MIN) {
-            for secret in secrets {
-                check(count(part, secret) == 0, || {
-                    format!("{} holds the secret {secret:?}", path.display())
-                })?;
-            }
-            looked.hashes += count(part, "$argon2id$");
-        }
-        looked.files += 1;
-        looked.bytes += bytes.len();
-    }
-    Ok(())
-}
-
-/// How often the text is among the bytes.
-fn count(bytes: &[u8], text: &str) -> usize {
-    bytes.windows(text.len()).filter(|window| *window == text.as_bytes()).count()
 }
 
 /// Kills N01, which leads, and waits for the next primary. Gives it and its epoch.

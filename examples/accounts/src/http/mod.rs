@@ -17,7 +17,9 @@
 
 mod answer;
 mod body;
+mod crowd;
 mod page;
+mod posted;
 mod routes;
 mod sender;
 mod serve;

@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -14,6 +13,7 @@ use serde::Serialize;
 
 use super::answer::No;
 use super::body::{ChangePassword, LogIn, LogOut, Register};
+use super::posted::Posted;
 use super::sender::Sender;
 use super::{Service, body, page, session};
 use crate::settings::name;
@@ -21,7 +21,7 @@ use crate::state::State as Accounts;
 
 /// Whoever is at the other end of a connection.
 #[derive(Clone, Copy)]
-pub(super) struct From(pub(super) SocketAddr);
+pub(super) struct Peer(pub(super) SocketAddr);
 
 /// A session that was opened.
 #[derive(Serialize)]
@@ -76,11 +76,11 @@ pub(super) fn router(service: Arc<Service>) -> Router {
 /// What holds for every request, and for every answer.
 async fn guard(
     State(service): State<Arc<Service>>,
-    Extension(From(from)): Extension<From>,
-    mut request: axum::extract::Request,
+    Extension(Peer(peer)): Extension<Peer>,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let sender = Sender::of(from.ip(), request.headers(), &service.settings.trusted_proxy);
+    let sender = Sender::of(peer.ip(), request.headers(), &service.settings.trusted_proxy);
     request.extensions_mut().insert(sender);
     let allowed = service.limits.request(sender.0);
     let mut response = match allowed {
@@ -122,12 +122,9 @@ async fn node(
 
 async fn register(
     State(service): State<Arc<Service>>,
-    Extension(Sender(from)): Extension<Sender>,
-    headers: HeaderMap,
-    body: Body,
+    Posted { from, body, .. }: Posted<Register>,
 ) -> Result<Response, No> {
-    session::check_origin(&headers)?;
-    let Register { name, password, request } = body::read(&headers, body).await?;
+    let Register { name, password, request } = body;
     let (name, password) = (body::name(&name)?, body::new_password(password)?);
     let request = body::request(request)?;
     service.limits.hash(from)?;
@@ -137,12 +134,9 @@ async fn register(
 
 async fn log_in(
     State(service): State<Arc<Service>>,
-    Extension(Sender(from)): Extension<Sender>,
-    headers: HeaderMap,
-    body: Body,
+    Posted { from, body, .. }: Posted<LogIn>,
 ) -> Result<Response, No> {
-    session::check_origin(&headers)?;
-    let LogIn { name, password } = body::read(&headers, body).await?;
+    let LogIn { name, password } = body;
     let (name, password) = (body::name(&name)?, body::old_password(password)?);
     service.limits.hash(from)?;
     service.limits.attempt(&name, from)?;
@@ -155,11 +149,8 @@ async fn log_in(
 
 async fn log_out(
     State(service): State<Arc<Service>>,
-    headers: HeaderMap,
-    body: Body,
+    Posted { headers, body: LogOut {}, .. }: Posted<LogOut>,
 ) -> Result<Response, No> {
-    session::check_origin(&headers)?;
-    let LogOut {} = body::read(&headers, body).await?;
     service.registry.log_out(&session::token(&headers)?).await?;
     let cookie = session::clear_cookie(service.settings.secure_cookie);
     Ok(([(header::SET_COOKIE, cookie)], StatusCode::NO_CONTENT).into_response())
@@ -167,12 +158,9 @@ async fn log_out(
 
 async fn change_password(
     State(service): State<Arc<Service>>,
-    Extension(Sender(from)): Extension<Sender>,
-    headers: HeaderMap,
-    body: Body,
+    Posted { from, headers, body }: Posted<ChangePassword>,
 ) -> Result<Response, No> {
-    session::check_origin(&headers)?;
-    let ChangePassword { old, new, request } = body::read(&headers, body).await?;
+    let ChangePassword { old, new, request } = body;
     let (old, new) = (body::old_password(old)?, body::new_password(new)?);
     let request = body::request(request)?;
     let token = session::token(&headers)?;

@@ -5,6 +5,10 @@
 // What serves the tests fails like tests.
 #![allow(clippy::unwrap_used)]
 
+mod costs;
+#[cfg(target_os = "linux")]
+mod crowd;
+mod demo;
 mod program;
 mod refusals;
-mod story;
+mod start;

@@ -1,9 +1,9 @@
-//! The program, as it was built beside this test, and a directory to run it in.
+//! The program, as it was built beside this test, and what it says.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -40,29 +40,40 @@ pub(crate) fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// The demo while it runs, with this as its directory for what is temporary.
-pub(crate) struct Demo {
-    pub(crate) process: Child,
+/// The program while it runs.
+pub(crate) struct Program {
+    process: Child,
+    keys: Option<ChildStdin>,
     lines: std::io::Lines<BufReader<ChildStdout>>,
     pub(crate) said: Vec<String>,
 }
 
-impl Demo {
-    pub(crate) fn start(temporary: &Path) -> Demo {
+impl Program {
+    /// Runs it with this as its directory for what is temporary.
+    pub(crate) fn run(args: &[&str], temporary: &Path) -> Program {
         let mut command = Command::new(path());
-        command.arg("demo").env("TMPDIR", temporary).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(args).env("TMPDIR", temporary).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
+        let keys = process.stdin.take();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        Demo { process, lines, said: vec![] }
+        Program { process, keys, lines, said: vec![] }
     }
 
-    /// Listens until a line with this in it.
+    /// Types a line.
+    pub(crate) fn type_in(&mut self, line: &str) {
+        writeln!(self.keys.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Listens until another line with this in it, and gives it.
     #[track_caller]
-    pub(crate) fn wait_for(&mut self, text: &str) {
-        while !self.said.last().is_some_and(|line| line.contains(text)) {
+    pub(crate) fn wait_for(&mut self, text: &str) -> &str {
+        loop {
             match self.lines.next() {
                 Some(line) => self.said.push(line.unwrap()),
                 None => panic!("ended without {text:?}:\n{}", self.said.join("\n")),
+            }
+            if self.said.last().is_some_and(|line| line.contains(text)) {
+                return self.said.last().unwrap();
             }
         }
     }
@@ -80,12 +91,12 @@ impl Demo {
 
     /// Where its nodes serve users, as it has said.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        let runs = self.said.iter().filter(|line| line.contains(" runs: process "));
-        runs.map(|line| line.split_once("http://").unwrap().1.parse().unwrap()).collect()
+        let urls = self.said.iter().filter_map(|line| line.split_once("http://"));
+        urls.map(|(_, url)| url.trim_end_matches('/').parse().unwrap()).collect()
     }
 }
 
-impl Drop for Demo {
+impl Drop for Program {
     fn drop(&mut self) {
         // Refused only if it has ended.
         let _ = self.process.kill();

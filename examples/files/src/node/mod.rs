@@ -9,11 +9,10 @@
 mod join;
 mod port;
 mod reads;
-mod wait;
 
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Sender};
 
 use annals::ReplicaId;
 use annals::node::{Replica, ReplicaOptions};
@@ -53,6 +52,15 @@ pub struct NodeArgs {
     pub until_stdin_ends: bool,
 }
 
+/// What the main thread waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Word {
+    /// The process is to end.
+    End,
+    /// There is room on the disk again, and the store has to be opened anew.
+    Reopen,
+}
+
 /// Runs a node until it is asked to end.
 ///
 /// # Errors
@@ -72,28 +80,60 @@ pub fn run(args: &NodeArgs) -> Result<()> {
     }
     let path = home.node_dir(args.id);
     let listener = TcpListener::bind(address).map_err(Error::file("listen for readers in", &path))?;
-    let has_ended = end_of_process(args.until_stdin_ends)?;
-    let (store, reason) =
-        Store::open(&path.join("store"), home.cluster()).map_err(Error::file("open the store in", &path))?;
-    if let Some(reason) = reason {
-        eprintln!("{}: the store is made anew from the log: {reason}", home::name(args.id));
+    let (tell, told) = mpsc::channel();
+    listen_for_the_end(args.until_stdin_ends, &tell)?;
+    loop {
+        let serving = Serving::start(args, &home, &listener, &tell)?;
+        println!("{} runs at {address}", home::name(args.id));
+        let word = told.recv();
+        serving.end()?;
+        match word {
+            Ok(Word::Reopen) => eprintln!("there is room again: the store goes on from its checkpoint"),
+            // Whoever could tell is gone only together with the process.
+            Ok(Word::End) | Err(_) => return Ok(()),
+        }
     }
-    let shared = store.shared();
-    let replica = start(args, &home, Machine::new(store))?;
-    let port = port::Port::open(listener, reads::Reads::new(replica.clone(), shared))
-        .map_err(Error::file("listen for readers in", &path))?;
-    println!("{} runs at {address}", home::name(args.id));
-    if args.join {
-        join::spawn(&home, args.id, replica.clone())?;
-    }
-    // Whoever could tell is gone only together with the process.
-    let _ = has_ended.recv();
-    drop(port);
-    replica.shutdown()?;
-    Ok(())
 }
 
-fn start(args: &NodeArgs, home: &Home, machine: Machine) -> Result<Replica> {
+/// What a node consists of while it runs.
+#[derive(Debug)]
+struct Serving {
+    replica: Replica,
+    port: port::Port,
+}
+
+impl Serving {
+    fn start(args: &NodeArgs, home: &Home, listener: &TcpListener, tell: &Sender<Word>) -> Result<Serving> {
+        let path = home.node_dir(args.id);
+        let (store, reason) = Store::open(&path.join("store"), home.cluster())
+            .map_err(Error::file("open the store in", &path))?;
+        if let Some(reason) = reason {
+            eprintln!("{}: the store is made anew from the log: {reason}", home::name(args.id));
+        }
+        let shared = store.shared();
+        let tell = tell.clone();
+        let machine = Machine::new(store).told_to_reopen(move || {
+            // Refused once the node is ending already.
+            let _ = tell.send(Word::Reopen);
+        });
+        let replica = replica(args, home, machine)?;
+        let reads = reads::Reads::new(replica.clone(), shared);
+        let port = listener.try_clone().and_then(|listener| port::Port::open(listener, reads));
+        let port = port.map_err(Error::file("listen for readers in", &path))?;
+        if args.join {
+            join::spawn(home, args.id, replica.clone())?;
+        }
+        Ok(Serving { replica, port })
+    }
+
+    /// Waits until nothing of it is left: neither the machine nor its store.
+    fn end(self) -> Result<()> {
+        drop(self.port);
+        Ok(self.replica.shutdown()?)
+    }
+}
+
+fn replica(args: &NodeArgs, home: &Home, machine: Machine) -> Result<Replica> {
     let id = ReplicaId::new(args.id);
     let files = home.node_files(args.id);
     let others = home.nodes().filter(|(node, _)| *node != args.id);
@@ -126,18 +166,17 @@ pub fn bootstrap(home: &Home) -> Result<()> {
     Ok(())
 }
 
-/// Told when the process is to end.
-fn end_of_process(until_stdin_ends: bool) -> Result<mpsc::Receiver<()>> {
-    let (end, has_ended) = mpsc::channel();
+/// Tells when the process is to end.
+fn listen_for_the_end(until_stdin_ends: bool, tell: &Sender<Word>) -> Result<()> {
+    let tell = tell.clone();
     let stop = move || {
         // Refused once the node is ending already.
-        let _ = end.send(());
+        let _ = tell.send(Word::End);
     };
     if until_stdin_ends {
         lifeline::on_end_of_input(stop.clone())?;
     }
-    lifeline::on_signal(stop)?;
-    Ok(has_ended)
+    lifeline::on_signal(stop)
 }
 
 /// A panic in any thread ends the process: a node without one of its threads would only be in the way of the others.

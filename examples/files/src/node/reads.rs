@@ -12,6 +12,7 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use annals::Lsn;
 use annals::node::Replica;
@@ -23,7 +24,6 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::wait;
 use crate::name::FileName;
 use crate::operation::OperationId;
 use crate::report::{FileReport, NodeReport, OperationReport};
@@ -32,6 +32,8 @@ use crate::store::{BlobReader, Shared};
 
 /// Questions that are answered at the same time; more are told to ask another node.
 pub(super) const READS_MAX: usize = 64;
+/// How long a reader waits for a node that lags: then another node is quicker.
+const BEHIND_MAX: Duration = Duration::from_secs(5);
 /// Files in one answer.
 const FILES_MAX: usize = 1000;
 /// Chunks of one reader that wait for the network.
@@ -185,7 +187,8 @@ impl Reads {
     /// Waits until the node is as far as the question wants.
     fn reach(&self, question: &Question) -> Result<(), Refused> {
         let at = Lsn::new(question.at.unwrap_or(0));
-        let is_reached = wait::applied(&self.replica, at);
+        let is_reached =
+            self.replica.applied(at).is_ok_and(|applied| applied.wait_timeout(BEHIND_MAX).is_ok());
         let seen = self.shared.look(|view| (view.trouble.clone(), view.is_waiting, view.state.applied));
         let (trouble, is_waiting, applied) = seen;
         match trouble {

@@ -11,6 +11,9 @@ use crate::state::{BlobId, Contents};
 /// Bytes of a chunk's sum.
 const SUM_BYTES: u64 = 4;
 
+/// How a file is synced: `File::sync_data`, or what a test has in its place.
+pub(super) type SyncFile = fn(&File) -> io::Result<()>;
+
 /// A chunk on this node's disk is not what was written: read it from another node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Damaged {
@@ -77,11 +80,11 @@ impl BlobWriter {
         self.files.is_some()
     }
 
-    /// Syncs what was written, and closes the files.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
+    /// Syncs what was written in this way, and closes the files.
+    pub(super) fn sync(&mut self, sync: SyncFile) -> io::Result<()> {
         if let Some((contents, sums)) = self.files.take() {
-            contents.sync_data()?;
-            sums.sync_data()?;
+            sync(&contents)?;
+            sync(&sums)?;
         }
         Ok(())
     }

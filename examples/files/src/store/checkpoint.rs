@@ -18,9 +18,11 @@ impl Store {
     ///
     /// # Errors
     /// `NoRoom`, as the source of the error, if there is no room for the state: it can be tried again. If anything else
-    /// cannot be written or synced it is not: nobody knows what the disk holds then.
+    /// cannot be written or synced it is not: nobody knows what the disk holds then, and only a store that was opened anew
+    /// can be trusted.
     pub fn checkpoint(&mut self) -> io::Result<()> {
-        self.writers.values_mut().try_for_each(|writer| writer.sync())?;
+        let sync = self.sync;
+        self.writers.values_mut().try_for_each(|writer| writer.sync(sync))?;
         let state = self.shared.frozen().state;
         sync_dir(&self.blobs_dir())?;
         write_state(&self.generation_dir(), &state)?;
@@ -102,7 +104,7 @@ pub(super) fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
-fn write_synced(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+pub(super) fn write_synced(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = File::create(path)?;
     parts.iter().try_for_each(|part| file.write_all(part))?;
     file.sync_all()

@@ -13,12 +13,13 @@
 //!
 //! 1. **Apply.** A chunk is written behind the chunks before it, and not synced. A commit, a delete or a rename changes
 //!    the state in memory.
-//! 2. **Checkpoint**, each 64 MiB or 1024 changes, after a large file, and before a snapshot: the blobs that were written to are synced, then
-//!    their directory, then the state is written beside the old one, synced, and renamed over it, and its directory is
-//!    synced. So a state on the disk never speaks of contents that are not. Only after that are blobs unlinked that
-//!    nobody can read any more: the state before may have spoken of them.
+//! 2. **Checkpoint**, each 64 MiB or 1024 changes, after a large file, and before a snapshot: the blobs that were written
+//!    to are synced, then their directory, then the state is written beside the old one, synced, and renamed over it, and
+//!    its directory is synced. So a state on the disk never speaks of contents that are not. Only after that are blobs
+//!    unlinked that nobody can read any more: the state before may have spoken of them.
 //! 3. **Open.** The state of the newest checkpoint counts. What was written after it is cut off or removed: the replica
-//!    applies those records again. Of a put under way the contents are read once, for their digest. Records up to the state's are left out, so each counts once, whatever is repeated.
+//!    applies those records again. Of a put under way the contents are read once, for their digest. Records up to the
+//!    state's are left out, so each counts once, whatever is repeated.
 //! 4. **Snapshot.** A view shares the state, which is copied only when it changes meanwhile, and reads the blobs while
 //!    more is written behind them; none is unlinked before it is through.
 //! 5. **Restore.** A snapshot is unpacked into a new generation, checked and synced; then `current` is switched.
@@ -30,6 +31,7 @@ mod blob;
 mod checkpoint;
 mod machine;
 mod open;
+mod room;
 mod snapshot;
 mod view;
 
@@ -42,7 +44,7 @@ use annals::Lsn;
 
 use crate::record::{Operation, Record};
 use crate::state::{BlobId, Effects, Outcome};
-use blob::BlobWriter;
+use blob::{BlobWriter, SyncFile};
 
 pub use blob::{BlobReader, Damaged};
 pub use machine::Machine;
@@ -71,6 +73,7 @@ pub struct Store {
     changes_since: u64,
     /// Shared by the snapshots that are being written: as long as there are any, no blob is unlinked.
     pin: Arc<()>,
+    sync: SyncFile,
 }
 
 impl Store {

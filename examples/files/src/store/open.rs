@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -61,6 +61,7 @@ impl Store {
             bytes_since: 0,
             changes_since: 0,
             pin: Arc::new(()),
+            sync: File::sync_data,
         }
     }
 

@@ -3,7 +3,7 @@
 //! Nothing is held in memory but the state and one chunk, whatever the files' size.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -94,7 +94,7 @@ fn unpack(from: &mut dyn Read, blobs: &Path) -> io::Result<Unpacked> {
     let mut writers = BTreeMap::new();
     for contents in state.contents() {
         let mut writer = unpack_blob(from, blobs, contents)?;
-        writer.sync()?;
+        writer.sync(File::sync_data)?;
         if contents.digest.is_none() {
             writers.insert(contents.blob, writer);
         }

@@ -1,5 +1,7 @@
 use std::fs;
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use annals::ClusterId;
 use annals::node::StateMachine;
@@ -299,11 +301,12 @@ fn what_cannot_be_written_stops_the_machine_and_takes_no_snapshot() {
     let (shared, blobs) = (store.shared(), store.blobs_dir());
     let mut machine = Machine::new(store);
     let script = Script::story();
-    machine.apply(Lsn::new(1), annals::Epoch::FIRST, &script.records[0]);
+    machine.apply(Lsn::new(1), annals::Epoch::FIRST, &script.records[0]).unwrap();
     // In the way of the next blob.
     fs::create_dir(blobs.join("6")).unwrap();
     for lsn in 2..=script.last() {
-        machine.apply(Lsn::new(lsn as u64), annals::Epoch::FIRST, &script.records[lsn - 1]);
+        // Refused from the sixth on.
+        let _ = machine.apply(Lsn::new(lsn as u64), annals::Epoch::FIRST, &script.records[lsn - 1]);
     }
     let trouble = shared.look(|view| view.trouble.clone()).unwrap();
     assert!(trouble.contains("could not write"), "{trouble}");
@@ -325,7 +328,7 @@ fn a_record_that_finds_the_disk_full_is_refused_until_there_is_room() {
     std::os::unix::fs::symlink("/dev/full", blobs.join("6")).unwrap();
     let mut machine = Machine::new(store);
     let apply = |machine: &mut Machine, lsn: usize| {
-        machine.try_apply(Lsn::new(lsn as u64), annals::Epoch::FIRST, &script.records[lsn - 1])
+        machine.apply(Lsn::new(lsn as u64), annals::Epoch::FIRST, &script.records[lsn - 1])
     };
     (1..=5).try_for_each(|lsn| apply(&mut machine, lsn)).unwrap();
     for _ in 0..3 {
@@ -356,7 +359,7 @@ fn a_checkpoint_that_finds_no_room_for_the_state_is_tried_again() {
     let mut machine = Machine::new(store);
     let apply = |machine: &mut Machine, lsn: u64| {
         let record = script.records.get(lsn as usize - 1).map_or(&b"nothing"[..], |record| record);
-        machine.try_apply(Lsn::new(lsn), annals::Epoch::FIRST, record)
+        machine.apply(Lsn::new(lsn), annals::Epoch::FIRST, record)
     };
     let due = CHECKPOINT_CHANGES;
     (1..due).try_for_each(|lsn| apply(&mut machine, lsn)).unwrap();
@@ -379,4 +382,94 @@ fn a_checkpoint_that_finds_no_room_for_the_state_is_tried_again() {
     let expected = shared.look(|view| State::clone(&view.state));
     drop(machine);
     assert_eq!(state(&open(dir.path())), expected);
+}
+
+/// Nobody knows what is on the disk: the store begins anew from its checkpoint, but not before there is room for it.
+#[test]
+fn a_sync_that_finds_the_disk_full_has_the_store_opened_anew_once_there_is_room() {
+    let (dir, expected_dir) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let script = Script::story();
+    let expected = whole(expected_dir.path());
+    let mut store = open(dir.path());
+    script.apply(&mut store, 1..=3);
+    store.checkpoint().unwrap();
+    store.sync = |_| Err(io::ErrorKind::StorageFull.into());
+    let (shared, store_room) = (store.shared(), store.room());
+    // In the way of the file that is written to see whether there is room.
+    let room = dir.path().join("room");
+    fs::create_dir(&room).unwrap();
+    let (reopen, reopened) = mpsc::channel();
+    let mut machine = Machine::new(store).told_to_reopen(move || reopen.send(()).unwrap());
+    let apply = |machine: &mut Machine, lsn: usize| {
+        machine.apply(Lsn::new(lsn as u64), annals::Epoch::FIRST, &script.records[lsn - 1])
+    };
+    (4..=6).try_for_each(|lsn| apply(&mut machine, lsn)).unwrap();
+    assert!(machine.snapshot()(&mut vec![]).is_err());
+    for _ in 0..2 {
+        apply(&mut machine, 7).unwrap_err();
+        let (trouble, is_waiting) = shared.look(|view| (view.trouble.clone(), view.is_waiting));
+        assert!(
+            is_waiting && trouble.as_ref().is_some_and(|it| it.contains("waits for room")),
+            "{trouble:?}"
+        );
+    }
+    assert!(!store_room.is_there());
+    let at_once = reopened.recv_timeout(Duration::from_millis(300));
+    assert_eq!(at_once, Err(RecvTimeoutError::Timeout), "there is no room");
+    fs::remove_dir(&room).unwrap();
+    reopened.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!(!room.exists());
+    apply(&mut machine, 7).unwrap_err();
+    // Nor does the end of the machine say that all is well.
+    drop(machine);
+    let mut store = open(dir.path());
+    assert_eq!(store.applied(), Lsn::new(3));
+    script.apply(&mut store, 4..=script.last());
+    assert_eq!((state(&store), contents(&store)), (state(&expected), contents(&expected)));
+}
+
+/// Where it cannot be unpacked for want of room, it is tried again in the same way.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_snapshot_that_finds_the_disk_full_is_unpacked_once_there_is_room() {
+    let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let source = whole(from.path());
+    let mut stream = vec![];
+    source.freeze()(&mut stream).unwrap();
+    let (reopen, reopened) = mpsc::channel();
+    let mut machine = Machine::new(open(to.path())).told_to_reopen(move || reopen.send(()).unwrap());
+    // The state that the stream begins with finds no room.
+    struct Full<'a>(&'a Path, &'a [u8]);
+    impl io::Read for Full<'_> {
+        fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+            // The directory is made by then.
+            let staged = self.0.join("g-2/state.new");
+            if !staged.exists() {
+                std::os::unix::fs::symlink("/dev/full", staged)?;
+            }
+            self.1.read(bytes)
+        }
+    }
+    machine.restore(&mut Full(to.path(), &stream), Lsn::new(50)).unwrap_err();
+    reopened.recv_timeout(Duration::from_secs(60)).unwrap();
+    drop(machine);
+    let mut machine = Machine::new(open(to.path()));
+    machine.restore(&mut &stream[..], Lsn::new(50)).unwrap();
+    drop(machine);
+    assert_eq!(contents(&open(to.path())), contents(&source));
+}
+
+#[test]
+fn any_other_failed_sync_is_for_somebody_to_mend() {
+    let dir = TempDir::new().unwrap();
+    let mut store = open(dir.path());
+    store.sync = |_| Err(io::Error::other("a bad block"));
+    let shared = store.shared();
+    let mut machine = Machine::new(store).told_to_reopen(|| panic!("a failed disk is not opened anew"));
+    let script = Script::story();
+    machine.apply(Lsn::new(1), annals::Epoch::FIRST, &script.records[0]).unwrap();
+    assert!(machine.snapshot()(&mut vec![]).is_err());
+    machine.apply(Lsn::new(2), annals::Epoch::FIRST, &script.records[1]).unwrap_err();
+    let (trouble, is_waiting) = shared.look(|view| (view.trouble.clone().unwrap(), view.is_waiting));
+    assert!(!is_waiting && trouble.contains("could not sync: a bad block; mend the disk"), "{trouble}");
 }

@@ -4,10 +4,14 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
-use files::demo::{Said, Stage};
+use files::client::FileClient;
+use files::demo::{Running, Said, Stage};
 use files::digest::{Digest, Hasher};
 use files::home::Home;
+use files::operation::OperationId;
 use tempfile::TempDir;
 
 /// A cluster in a directory of its own.
@@ -35,7 +39,16 @@ impl Cluster {
 
     /// Where a node answers readers.
     pub(crate) fn address(&self, node: u64) -> SocketAddr {
-        Home::open(self.stage.dir()).unwrap().address(node).unwrap()
+        self.home().address(node).unwrap()
+    }
+
+    pub(crate) fn home(&self) -> Home {
+        Home::open(self.stage.dir()).unwrap()
+    }
+
+    /// A client in this process.
+    pub(crate) fn client(&self) -> FileClient {
+        FileClient::connect(&self.home(), Duration::from_secs(60), None).unwrap()
     }
 
     /// A file to put, and its path as text.
@@ -50,6 +63,17 @@ impl Cluster {
         let path = self.path(name);
         io::copy(&mut Noise::new(bytes).take(bytes), &mut File::create(&path).unwrap()).unwrap();
         (path.to_str().unwrap().to_owned(), digest_of(&path))
+    }
+
+    /// Puts what the test writes, piece by piece, so that there is a middle as long as it likes.
+    pub(crate) fn put_piecemeal(&self, name: &str, id: OperationId) -> Piecemeal {
+        let path = self.path(&format!("{name}.pipe"));
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let args = ["put", path.to_str().unwrap(), "--as", name, "--id", &id.to_string()];
+        let put = self.stage.begin(&args).unwrap();
+        // Waits until the put has opened it, too.
+        let pipe = File::options().write(true).open(&path).unwrap();
+        Piecemeal { put, pipe }
     }
 
     /// Runs a command that has to end with this status.
@@ -83,6 +107,26 @@ impl Cluster {
         paths.retain(|path| path.extension().is_none());
         paths.sort();
         paths
+    }
+}
+
+/// A put that is under way until its pipe is dropped.
+pub(crate) struct Piecemeal {
+    pub(crate) put: Running,
+    pipe: File,
+}
+
+impl Piecemeal {
+    /// Gives the put so many bytes more; waits until it has taken nearly all of them.
+    pub(crate) fn give(&mut self, from: &mut File, bytes: u64) {
+        assert_eq!(io::copy(&mut from.take(bytes), &mut self.pipe).unwrap(), bytes);
+    }
+
+    /// Gives it all the rest, and waits for its end.
+    pub(crate) fn end(mut self, from: &mut File) -> Said {
+        io::copy(from, &mut self.pipe).unwrap();
+        drop(self.pipe);
+        self.put.wait().unwrap()
     }
 }
 

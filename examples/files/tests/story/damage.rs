@@ -63,3 +63,26 @@ fn a_single_damaged_node_says_which_chunk_it_is_and_what_to_do() {
     let left = fs::read_dir(cluster.path("")).unwrap().count();
     assert_eq!(left, 2, "the cluster and the file");
 }
+
+/// On Linux a process's memory is a file that can be opened, and of which the first bytes cannot be read.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_read_is_read_elsewhere_and_is_there_again_after_a_restart() {
+    let cluster = Cluster::start(2);
+    let (file, digest) = cluster.noise("a", 1 << 20);
+    cluster.expect(0, &["put", &file]);
+    cluster.stage.agreement().unwrap();
+    let blob = &cluster.blobs(1)[0];
+    fs::remove_file(blob).unwrap();
+    std::os::unix::fs::symlink("/proc/self/mem", blob).unwrap();
+    let to = cluster.path("to").to_str().unwrap().to_owned();
+    let said = cluster.expect(0, &["get", "a", &to, "--from", "1"]);
+    assert!(said.err.contains("N01 could not be read from") && said.out.contains("from N02,"), "{said:?}");
+    assert_eq!(crate::cluster::digest_of(&cluster.path("to")), digest);
+    cluster.stage.kill(1);
+    cluster.stage.start(1).unwrap();
+    cluster.stage.agreement().unwrap();
+    assert_eq!(cluster.got("a", 1), digest);
+    let said = cluster.expect(0, &["get", "a", &to, "--force", "--from", "1"]);
+    assert!(said.err.is_empty() && said.out.contains("from N01,"), "{said:?}");
+}

@@ -9,4 +9,5 @@ mod cluster;
 mod damage;
 mod demo;
 mod refusals;
+mod retries;
 mod story;

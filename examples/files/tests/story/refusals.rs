@@ -22,6 +22,7 @@ fn what_makes_no_sense_is_refused_with_what_to_do_next() {
         (64, &["put", &file, "--as", "../a"], "'.' or '..'"),
         (64, &["put", &file, "--as", &long], "255 bytes"),
         (64, &["put", &file, "--id", "xyz"], "hexadecimal"),
+        (64, &["put", &file, "--rate", "0"], "1.."),
         (1, &["put", &file], "--replace"),
         (1, &["get", "c"], "no file of that name"),
         (64, &["get", "a", &file], "--force"),
@@ -98,4 +99,35 @@ fn a_retry_with_other_contents_is_refused() {
     // And so it stays.
     cluster.expect(1, &["put", &file, "--id", "5"]);
     cluster.expect(0, &["put", &file]);
+}
+
+#[test]
+fn a_port_in_clear_that_other_machines_reach_is_opened_only_if_that_is_said() {
+    let cluster = Cluster::start(1);
+    let layout = cluster.stage.dir().join("cluster.json");
+    cluster.stage.kill(1);
+    let home = cluster.stage.dir().to_str().unwrap();
+    let node = |args: &[&str]| {
+        let said =
+            Command::new(program()).args(["node", "--id", "1", "--home", home]).args(args).output().unwrap();
+        (said.status.code(), String::from_utf8_lossy(&said.stderr).into_owned())
+    };
+    // Those of a network for documentation are no machine's: where it would be let in, it cannot listen.
+    let text = fs::read_to_string(&layout).unwrap();
+    for address in ["192.0.2.1:4711", "[2001:db8::1]:4711"] {
+        fs::write(&layout, text.replace(&cluster_address(&text), address)).unwrap();
+        let (status, said) = node(&[]);
+        assert!(status == Some(64) && said.contains("--reads-in-clear") && said.contains(address), "{said}");
+        let (status, said) = node(&["--reads-in-clear"]);
+        assert!(status == Some(3) && said.contains("cannot listen for readers"), "{said}");
+    }
+    // All addresses are not the loopback alone.
+    fs::write(&layout, text.replace("127.0.0.1", "0.0.0.0")).unwrap();
+    assert_eq!(node(&[]).0, Some(64));
+}
+
+/// The only address in the text.
+fn cluster_address(text: &str) -> String {
+    let begin = text.find("127.0.0.1:").unwrap();
+    text[begin..].chars().take_while(|char| *char != '"').collect()
 }

@@ -1,6 +1,6 @@
 //! The story of the store.
 
-use std::fs;
+use std::fs::{self, File};
 
 use files::digest::Digest;
 use files::operation::OperationId;
@@ -43,13 +43,13 @@ fn two_keys_are_the_same_on_three_nodes(cluster: &Cluster) {
 fn a_killed_put_is_not_there_and_its_retry_does_it_once(cluster: &Cluster) -> (Digest, u64) {
     let (file, digest) = cluster.noise("large", large_bytes());
     let id = OperationId::random().unwrap();
-    // All of it would take half a minute: it is killed long before, however busy the machine is.
-    let (id_text, rate) = (id.to_string(), (large_bytes() / 30).to_string());
-    let putting = cluster.stage.begin(&["put", &file, "--id", &id_text, "--rate", &rate]).unwrap();
-    cluster.stage.chunks_of(id, large_bytes() / CHUNK_BYTES as u64 / 12).unwrap();
+    let (id_text, chunks) = (id.to_string(), large_bytes() / CHUNK_BYTES as u64 / 12);
+    let mut putting = cluster.put_piecemeal("large", id);
+    putting.give(&mut File::open(&file).unwrap(), chunks * CHUNK_BYTES as u64);
+    cluster.stage.chunks_of(id, chunks).unwrap();
     let victim = cluster.stage.leader().unwrap();
     cluster.stage.kill(victim);
-    putting.kill();
+    putting.put.kill();
     cluster.stage.leader().unwrap();
     assert!(!cluster.expect(0, &["list"]).out.contains("large"));
     assert_eq!(cluster.expect(1, &["get", "large", "-"]).out, "");
@@ -69,13 +69,13 @@ fn a_killed_put_is_not_there_and_its_retry_does_it_once(cluster: &Cluster) -> (D
 /// Whoever puts does not notice that the leader is another one meanwhile.
 fn a_put_survives_the_leader(cluster: &Cluster) {
     let (file, digest) = cluster.noise("other", large_bytes() / 2);
-    let id = OperationId::random().unwrap();
-    let (id_text, rate) = (id.to_string(), (large_bytes() / 10).to_string());
-    let putting = cluster.stage.begin(&["put", &file, "--id", &id_text, "--rate", &rate]).unwrap();
+    let (id, mut file) = (OperationId::random().unwrap(), File::open(file).unwrap());
+    let mut putting = cluster.put_piecemeal("other", id);
+    putting.give(&mut file, large_bytes() / 4);
     cluster.stage.chunks_of(id, 2).unwrap();
     let victim = cluster.stage.leader().unwrap();
     cluster.stage.kill(victim);
-    let said = putting.wait().unwrap();
+    let said = putting.end(&mut file);
     assert_eq!(said.status, Some(0), "{said:?}");
     cluster.stage.start(victim).unwrap();
     cluster.stage.agreement().unwrap();
@@ -115,25 +115,25 @@ fn memory_is_bounded(cluster: &Cluster) {
 }
 
 #[test]
-fn of_two_puts_of_one_name_at_the_same_time_one_wins_and_the_other_is_told() {
+fn of_two_puts_of_one_name_at_the_same_time_the_first_commit_wins_and_the_other_is_told() {
     let cluster = Cluster::start(1);
-    let (files, mut begun) = ([cluster.noise("one", 3 << 20), cluster.noise("two", 3 << 20 | 1)], vec![]);
-    for (file, _) in &files {
-        let id = OperationId::random().unwrap();
-        // About eight seconds each, so that the second begins before the first ends.
-        let put = ["put", file, "--as", "same", "--rate", "400000", "--id", &id.to_string()];
-        begun.push(cluster.stage.begin(&put).unwrap());
+    let noise = [cluster.noise("one", 3 << 20), cluster.noise("two", 3 << 20 | 1)];
+    let mut begun = vec![];
+    for (path, _) in &noise {
+        let (id, mut file) = (OperationId::random().unwrap(), File::open(path).unwrap());
+        let mut put = cluster.put_piecemeal("same", id);
+        put.give(&mut file, 1 << 20);
         cluster.stage.chunks_of(id, 1).unwrap();
+        fs::remove_file(cluster.path("same.pipe")).unwrap();
+        begun.push((put, file));
     }
-    let ended: Vec<_> = begun.into_iter().map(|put| put.wait().unwrap()).collect();
-    let won: Vec<bool> = ended.iter().map(|said| said.status == Some(0)).collect();
-    assert!(won == [true, false] || won == [false, true], "{ended:?}");
-    let (winner, loser) = if won[0] { (0, 1) } else { (1, 0) };
-    assert!(ended[loser].status == Some(1) && ended[loser].err.contains("--replace"), "{ended:?}");
-    assert_eq!(cluster.got("same", 1), files[winner].1);
+    let ended: Vec<_> = begun.into_iter().map(|(put, mut file)| put.end(&mut file)).collect();
+    assert_eq!(ended[0].status, Some(0), "{ended:?}");
+    assert!(ended[1].status == Some(1) && ended[1].err.contains("--replace"), "{ended:?}");
+    assert_eq!(cluster.got("same", 1), noise[0].1);
     // The loser's contents are gone with the next checkpoint, and its name was never there.
     assert_eq!(cluster.expect(0, &["list"]).out.lines().count(), 1);
     // With --replace the last one is it, and a put that has not ended replaces nothing.
-    cluster.expect(0, &["put", &files[loser].0, "--as", "same", "--replace"]);
-    assert_eq!(cluster.got("same", 1), files[loser].1);
+    cluster.expect(0, &["put", &noise[1].0, "--as", "same", "--replace"]);
+    assert_eq!(cluster.got("same", 1), noise[1].1);
 }

@@ -36,7 +36,7 @@ impl SnapshotReader {
     /// How many bytes it has.
     #[must_use]
     pub fn application_bytes(&self) -> u64 {
-        self.snapshot.application_bytes
+        self.snapshot.contents.bytes
     }
 
     /// Reads all of it once, without showing it.
@@ -44,13 +44,12 @@ impl SnapshotReader {
     /// # Errors
     /// [`Error::Rot`] if it does not check, and whatever the operating system says.
     pub fn verify(&self) -> Result<()> {
-        let is_sound = self.snapshot.is_sound();
-        let is_sound = is_sound.map_err(|source| Error::io("read", super::BASE, source))?;
-        if is_sound { Ok(()) } else { Err(self.snapshot.rot()) }
+        let sums = self.snapshot.sum_up().map_err(|source| Error::io("read", super::BASE, source))?;
+        sums.map(drop).ok_or_else(|| self.snapshot.rot())
     }
 
     fn fill(&mut self) -> io::Result<()> {
-        let left = self.snapshot.application_bytes - self.position;
+        let left = self.snapshot.contents.bytes - self.position;
         let bytes = usize::try_from(left).unwrap_or(usize::MAX).min(WINDOW_BYTES);
         let (window, gone) = &mut self.window;
         window.resize(bytes, 0);
@@ -58,8 +57,8 @@ impl SnapshotReader {
         self.snapshot.read_at(window, self.position)?;
         self.position += bytes as u64;
         self.sum.update(window);
-        let is_end = self.position == self.snapshot.application_bytes;
-        if is_end && self.sum.clone().finish() != self.snapshot.checksum {
+        let is_end = self.position == self.snapshot.contents.bytes;
+        if is_end && self.sum.clone().finish() != self.snapshot.contents.checksum {
             window.clear();
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the snapshot does not check"));
         }
@@ -69,7 +68,7 @@ impl SnapshotReader {
 
 impl io::Read for SnapshotReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.window.1 == self.window.0.len() && self.position < self.snapshot.application_bytes {
+        if self.window.1 == self.window.0.len() && self.position < self.snapshot.contents.bytes {
             self.fill()?;
         }
         let (window, gone) = &mut self.window;

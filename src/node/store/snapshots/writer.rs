@@ -4,14 +4,13 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::{BASE, Layout, Snapshot, TAKING, head_of};
+use super::{BASE, Layout, Snapshot, Summing, TAKING, head_of};
 use crate::disk::File;
 use crate::error::Result;
-use crate::format::RunningCrc;
 use crate::log::store::Files;
 use crate::log::superblock_file::Copies;
 use crate::node::store::ReplicaStore;
-use crate::protocol::{Base, SnapshotOffer};
+use crate::protocol::{Base, Contents, SnapshotOffer};
 use crate::segment::UNFINISHED;
 use crate::types::LogId;
 
@@ -34,7 +33,7 @@ pub struct SnapshotWriter {
     start: u64,
     /// How many of its bytes are written, and how many synced.
     written: (u64, u64),
-    sum: RunningCrc,
+    sums: Summing,
     buffer: Vec<u8>,
 }
 
@@ -53,10 +52,10 @@ impl TakenSnapshot {
         &self.snapshot.base
     }
 
-    /// How many bytes the application has written.
+    /// What the application has written.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.snapshot.application_bytes
+    pub fn contents(&self) -> Contents {
+        self.snapshot.contents
     }
 }
 
@@ -73,7 +72,7 @@ impl ReplicaStore {
         let log_id = self.superblock.current().log_id;
         let name = format!("{TAKING}{:016x}{UNFINISHED}", self.files.disk.entropy());
         let file = self.files.io("create", &name, self.files.disk.create(&name))?;
-        let start = head_of(log_id, &offer_of(base, 0), 0).len() as u64;
+        let start = head_of(log_id, &offer_of(base, Contents::default())).len() as u64;
         Ok(SnapshotWriter {
             files: Arc::clone(&self.files),
             name: Some(name),
@@ -82,7 +81,7 @@ impl ReplicaStore {
             base: base.clone(),
             start,
             written: (0, 0),
-            sum: RunningCrc::new(),
+            sums: Summing::default(),
             buffer: Vec::new(),
         })
     }
@@ -130,16 +129,17 @@ impl SnapshotWriter {
     pub fn finish(mut self) -> Result<TakenSnapshot> {
         self.write_out()?;
         let name = self.name.clone().expect("it is not finished");
-        let (bytes, checksum) = (self.written.0, self.sum.clone().finish());
-        let head = head_of(self.log_id, &offer_of(&self.base, bytes), checksum);
+        let (checksum, sums) = std::mem::take(&mut self.sums).finish();
+        let contents = Contents { bytes: self.written.0, checksum };
+        let head = head_of(self.log_id, &offer_of(&self.base, contents));
         assert!(head.len() as u64 == self.start, "the size of a head does not depend on the application");
         self.files.io("write", &name, self.file.write_at(&head, 0))?;
         self.files.io("sync", &name, self.file.sync())?;
         // Not to be removed any more.
         self.name = None;
         let (base, file, layout) =
-            (self.base.clone(), Arc::clone(&self.file), Layout::Whole { at: self.start });
-        let snapshot = Snapshot { base, application_bytes: bytes, checksum, file, layout };
+            (self.base.clone(), Arc::clone(&self.file), Layout::Whole { at: self.start, sums });
+        let snapshot = Snapshot { base, contents, file, layout };
         Ok(TakenSnapshot { name, snapshot })
     }
 
@@ -157,7 +157,7 @@ impl SnapshotWriter {
         let name = self.name.as_deref().expect("it is not finished");
         let (written, synced) = self.written;
         self.files.io("write", name, self.file.write_at(&self.buffer, self.start + written))?;
-        self.sum.update(&self.buffer);
+        self.sums.update(&self.buffer);
         self.written.0 += self.buffer.len() as u64;
         self.buffer.clear();
         if self.written.0 - synced >= UNSYNCED_BYTES_MAX {
@@ -196,7 +196,7 @@ impl fmt::Debug for SnapshotWriter {
     }
 }
 
-/// A base as it is offered with so many bytes.
-fn offer_of(base: &Base, bytes: u64) -> SnapshotOffer {
-    SnapshotOffer { base: Arc::new(base.clone()), bytes }
+/// A base as it is offered with these contents.
+fn offer_of(base: &Base, contents: Contents) -> SnapshotOffer {
+    SnapshotOffer { base: Arc::new(base.clone()), contents }
 }

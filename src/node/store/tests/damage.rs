@@ -1,17 +1,43 @@
 //! Damage: found, noted, mended.
 
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
 use super::author::Author;
-use super::{OPTIONS, arc, base_at, check_against, created, fill, open, range};
-use crate::disk::sim::{CrashPolicy, SimDisk};
+use super::{OPTIONS, arc, base_at, check_against, contents_of, created, fill, me, range};
+use crate::disk::Disk;
+use crate::disk::sim::{CrashPolicy, Fail, Fault, Operation, SimDisk};
 use crate::error::Error;
+use crate::format::crc32;
 use crate::node::digest;
+use crate::node::driver::{Done, Task, read};
 use crate::node::store::ReplicaStore;
-use crate::protocol::{Content, Health};
+use crate::protocol::{Base, Content, Health, LOST_BASE, Meta, Position, SnapshotId, SnapshotOffer, State};
 use crate::repair::{Silent, verify};
 use crate::types::{Lsn, LsnRange};
 
+/// Opens the store and looks at all of it, as a running replica does in the course of time; again, if something is found.
+fn open(disk: &SimDisk) -> (ReplicaStore, State) {
+    loop {
+        let (mut store, state) = super::open(disk);
+        let (mut after, reader) = (Lsn::ZERO, store.reader());
+        loop {
+            match reader.scrub(after, &mut |_| ControlFlow::Continue(())) {
+                Ok(Some(last)) => after = last,
+                Ok(None) => return (store, state),
+                Err(error) => {
+                    assert!(matches!(error, Error::Rot { .. } | Error::Hole { .. }), "{error}");
+                    assert!(state.health == Health::Whole, "a repair leaves no damage: {error}");
+                    store.doubt().unwrap();
+                    break;
+                }
+            }
+        }
+    }
+}
+
 /// Flips bits of a segment where records up to `vouched` lie.
-fn damage(disk: &SimDisk, store: &ReplicaStore, part: usize, places: &[u64]) {
+pub(super) fn damage(disk: &SimDisk, store: &ReplicaStore, part: usize, places: &[u64]) {
     let part = &store.parts[part];
     for place in places {
         let at = 4096 + place % (part.extent.end - 4096);
@@ -68,7 +94,7 @@ fn cut_everywhere(base: &SimDisk, act: impl Fn(&SimDisk, u64), check: impl Fn(&S
 }
 
 /// All comes back, and the replica is whole.
-fn becomes_whole(disk: &SimDisk, author: &Author) {
+pub(super) fn becomes_whole(disk: &SimDisk, author: &Author) {
     assert_eq!(mend_all(disk, author).get(), author.last);
     let (store, state) = open(disk);
     assert_eq!(state.health, Health::Whole);
@@ -253,4 +279,99 @@ fn records_are_not_mended_in_front_of_older_ones_in_the_next_segment() {
     drop(store);
     mend_all(&disk, &author);
     assert_eq!(open(&disk).1.health, Health::Whole);
+}
+
+/// Nothing of it is gone before a peer's is there; and what was staged before a crash is gone on with.
+#[test]
+fn a_base_that_does_not_check_is_put_aside_until_another_one_is_installed() {
+    for stop in 0.. {
+        let disk = created(stop);
+        let (mut store, _) = open(&disk);
+        let mut author = Author::new(6);
+        fill(&mut store, &mut author, 10);
+        let before = author.position(author.last);
+        store.take_snapshot(&base_at(before), &[7; 5000]).unwrap();
+        let meta = Meta { epoch: before.epoch, vote: Some(me()), generation: 3 };
+        store.save_meta(&meta).unwrap();
+        drop(store);
+        let among_peers = |disk: &SimDisk| ReplicaStore::open_among_peers(&arc(disk), OPTIONS);
+        assert_eq!(among_peers(&disk).unwrap().1.health, Health::Whole, "it checks");
+        disk.flip_bit("base", 3000, 5);
+        let rotten = disk.contents("base");
+
+        disk.crash_after(stop);
+        let _ = among_peers(&disk);
+        let is_done = !disk.is_off();
+        let disk = disk.crash(CrashPolicy::seeded(stop));
+        drop(among_peers(&disk).unwrap().0.unwrap());
+        assert_eq!(disk.contents("quarantine-base-1"), rotten);
+        let lost = || {
+            let (store, state) = ReplicaStore::open(&arc(&disk), OPTIONS).unwrap();
+            assert_eq!((state.health, state.meta), (Health::Damaged(vec![LOST_BASE]), meta));
+            assert_eq!((state.base, state.history.last()), (Base::default(), Position::default()));
+            store.unwrap()
+        };
+        let mut store = lost();
+        assert_eq!(store.last(), before.lsn, "the log is there until it is replaced");
+        let position = Position { lsn: before.lsn.plus(5), ..before };
+        let offer = SnapshotOffer { base: Arc::new(base_at(position)), contents: contents_of(b"four") };
+        store.stage(&offer).unwrap();
+        drop(store);
+        let mut store = lost();
+        store.stage_chunk((offer.id(), 0), b"four", digest(b"four")).unwrap().unwrap();
+        store.install(offer.id()).unwrap();
+        drop(store);
+
+        let (mut store, state) = open(&disk);
+        assert_eq!((state.health, state.base.position), (Health::Damaged(vec![]), position));
+        store.recovered().unwrap();
+        drop(store);
+        assert_eq!(open(&disk).1.health, Health::Whole);
+        assert!(!disk.list().unwrap().iter().any(|name| name.starts_with("quarantine")));
+        if is_done {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_base_of_a_newer_version_is_no_damage_and_stays_where_it_is() {
+    let disk = created(3);
+    let mut base = disk.contents("base");
+    base[8..12].copy_from_slice(&2_u32.to_le_bytes());
+    let sum = crc32(&[&base[..12], &base[16..]].concat());
+    base[12..16].copy_from_slice(&sum.to_le_bytes());
+    disk.overwrite("base", 0, &base);
+    let newer = |error| matches!(error, Error::NewerVersion { found: 2, supported: 1 });
+    assert!(newer(ReplicaStore::open(&arc(&disk), OPTIONS).unwrap_err()));
+    assert!(newer(ReplicaStore::open_among_peers(&arc(&disk), OPTIONS).unwrap_err()));
+    assert_eq!(disk.contents("base"), base);
+}
+
+/// Nothing is put aside where another base would not help.
+#[test]
+fn a_base_stays_where_the_log_is_not_to_be_opened_anyway() {
+    let disk = created(3);
+    disk.flip_bit("base", 40, 2);
+    disk.delete("superblock");
+    let before = disk.list().unwrap();
+    assert_eq!(ReplicaStore::open_among_peers(&arc(&disk), OPTIONS).unwrap().1.health, Health::Blank);
+    assert_eq!(disk.list().unwrap(), before);
+}
+
+#[test]
+fn a_base_that_cannot_be_read_is_of_no_use_to_anybody_and_fails_nobody() {
+    let disk = created(3);
+    let (mut store, _) = open(&disk);
+    let mut author = Author::new(6);
+    fill(&mut store, &mut author, 10);
+    let position = author.position(author.last);
+    store.take_snapshot(&base_at(position), &[7; 5000]).unwrap();
+    let (to, snapshot) = (me().id, SnapshotId { position, checksum: crc32(&[7; 5000]) });
+    let task = Task::ReadSnapshot { to, snapshot, offset: 0, bytes_max: 100 };
+    disk.fail(Fail::nth(Operation::Read, 1, Fault::Io).on("base").and_later());
+    assert_eq!(read(&store.reader(), &task).unwrap(), Done::SnapshotGone { to });
+    drop(store);
+    let opened = ReplicaStore::open_among_peers(&arc(&disk), OPTIONS).unwrap();
+    assert_eq!(opened.1.health, Health::Damaged(vec![LOST_BASE]));
 }

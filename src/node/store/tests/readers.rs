@@ -14,11 +14,11 @@ use super::*;
 use crate::disk::sim::{Fail, Fault, Operation};
 use crate::error::Error;
 use crate::node::{StoreReader, group_of};
-use crate::protocol::{Content, SnapshotOffer};
+use crate::protocol::{Content, Contents, SnapshotOffer};
 use crate::types::Epoch;
 
 fn open_with(disk: &SimDisk, cache_bytes: u64) -> ReplicaStore {
-    let options = StoreOptions { segment_bytes: 8 << 20, cache_bytes, write_method: None };
+    let options = StoreOptions { segment_bytes: 8 << 20, cache_bytes, ..OPTIONS };
     ReplicaStore::open(&arc(disk), options).unwrap().0.unwrap()
 }
 
@@ -192,7 +192,7 @@ fn change(store: &mut ReplicaStore, author: &mut Author, round: u64) {
         }
         _ if round % 8 == 7 => {
             let position = Position { epoch: Epoch::new(author.epoch), lsn: Lsn::new(author.last + 100) };
-            let offer = SnapshotOffer { base: Arc::new(base_at(position)), bytes: 0 };
+            let offer = SnapshotOffer { base: Arc::new(base_at(position)), contents: Contents::default() };
             store.stage(&offer).unwrap();
             store.install(offer.id()).unwrap();
             (author.last, author.groups) = (author.last + 100, Vec::new());

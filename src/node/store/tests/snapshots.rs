@@ -5,8 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::author::Author;
-use super::{base_at, check_against, crash_everywhere, created, fill, first_base, ignoring, open};
+use super::{
+    base_at, check_against, contents_of, crash_everywhere, created, fill, first_base, ignoring, open,
+};
 use crate::disk::sim::{CrashPolicy, Fail, Fault, Operation};
+use crate::format::crc32;
 use crate::node::digest;
 use crate::node::store::ReplicaStore;
 use crate::protocol::{Content, Group, Health, Position, SnapshotId, SnapshotOffer, Spans};
@@ -22,7 +25,7 @@ fn a_crash_in_an_installation_leaves_the_old_log_or_the_new_base() {
         fill(&mut store, &mut author, 40);
         drop(store);
         let position = Position { epoch: Epoch::new(900), lsn: Lsn::new(at) };
-        let offer = SnapshotOffer { base: Arc::new(base_at(position)), bytes: application.len() as u64 };
+        let offer = SnapshotOffer { base: Arc::new(base_at(position)), contents: contents_of(&application) };
         let act = |store: &mut ReplicaStore| {
             ignoring(store.stage(&offer));
             let mut staged = 0;
@@ -47,7 +50,7 @@ fn a_crash_in_an_installation_leaves_the_old_log_or_the_new_base() {
                 if state.base.position == position {
                     assert_eq!((store.first(), store.last()), (position.lsn.next(), position.lsn));
                     assert_eq!((state.history.last(), state.commit), (position, position.lsn));
-                    assert_eq!(state.snapshot_bytes, Some(application.len() as u64));
+                    assert_eq!(state.contents, Some(contents_of(&application)));
                     assert_eq!(store.application().unwrap(), application);
                     let mut other = Author { epoch: 900, last: at, ..Author::new(3) };
                     fill(&mut store, &mut other, 30);
@@ -95,7 +98,7 @@ fn a_snapshot_lets_the_log_be_trimmed_and_is_sent_in_parts() {
     let trimmed = author.groups[120].0.range.last.get();
     store.trim(Lsn::new(trimmed)).unwrap();
     assert_eq!(store.read_log(Lsn::new(trimmed), 100).unwrap(), None);
-    let id = SnapshotId(base.position);
+    let id = SnapshotId { position: base.position, checksum: crc32(b"all of it") };
     assert_eq!(store.read_snapshot(id, 4, 2).unwrap().unwrap().0, b"of"[..]);
     assert_eq!(store.read_snapshot(SnapshotId::default(), 4, 2).unwrap(), None);
     drop(store);
@@ -144,7 +147,11 @@ fn a_snapshot_that_is_kept_is_read_after_it_was_replaced() {
         let covered = author.groups[group].0.range.last.get();
         base_at(author.position(covered))
     });
-    let [first, second, third] = [0, 1, 2].map(|at: usize| SnapshotId(bases[at].position));
+    let id = |at: usize, application: &[u8]| SnapshotId {
+        position: bases[at].position,
+        checksum: crc32(application),
+    };
+    let (first, second, third) = (id(0, b"first"), id(1, b"second"), id(2, b"third"));
     let reads = |store: &ReplicaStore, id| store.read_snapshot(id, 0, 9).unwrap().map(|(part, _)| part);
     store.take_snapshot(&bases[0], b"first").unwrap();
     store.keep_snapshots(&[first]);
@@ -167,7 +174,7 @@ fn a_chunk_whose_sync_failed_is_staged_for_good_once_it_was_found() {
     let disk = created(6);
     let (mut store, _) = open(&disk);
     let position = Position { epoch: Epoch::new(9), lsn: Lsn::new(40) };
-    let offer = SnapshotOffer { base: Arc::new(base_at(position)), bytes: 300 };
+    let offer = SnapshotOffer { base: Arc::new(base_at(position)), contents: contents_of(&[5; 300]) };
     let chunk = [5; 100];
     store.stage(&offer).unwrap();
     disk.fail(Fail::nth(Operation::Sync, 1, Fault::LoseChanges));
@@ -180,4 +187,31 @@ fn a_chunk_whose_sync_failed_is_staged_for_good_once_it_was_found() {
     drop(store);
     let (_, state) = open(&disk.crash(CrashPolicy::LOSE_ALL));
     assert_eq!(state.staged.unwrap().bytes, 200);
+}
+
+/// The digest of a chunk is of what was read at the other end: a bit that had flipped on that disk came along with it.
+#[test]
+fn a_snapshot_that_does_not_give_its_checksum_is_not_switched_to() {
+    let (disk, sound, position) =
+        (created(6), [5; 300], Position { epoch: Epoch::new(9), lsn: Lsn::new(40) });
+    let (mut store, _) = open(&disk);
+    let offer = SnapshotOffer { base: Arc::new(base_at(position)), contents: contents_of(&sound) };
+    let mut rotten = sound;
+    rotten[17] ^= 1;
+    store.stage(&offer).unwrap();
+    let stage = |store: &mut ReplicaStore, from: &[u8], offset: usize, bytes: usize| {
+        let chunk = &from[offset..offset + bytes];
+        store.stage_chunk((offer.id(), offset as u64), chunk, digest(chunk)).unwrap()
+    };
+    assert_eq!(stage(&mut store, &rotten, 0, 200), Some(200));
+    assert_eq!(stage(&mut store, &rotten, 200, 100), None);
+    drop(store);
+    let (mut store, state) = open(&disk);
+    assert_eq!(state.staged.unwrap().bytes, 200);
+    assert_eq!(stage(&mut store, &rotten, 200, 100), None, "also what was staged before a restart counts");
+    store.stage(&offer).unwrap();
+    assert_eq!(stage(&mut store, &sound, 0, 200), Some(200));
+    assert_eq!(stage(&mut store, &sound, 200, 100), Some(300));
+    store.install(offer.id()).unwrap();
+    assert_eq!(store.application().unwrap(), sound);
 }

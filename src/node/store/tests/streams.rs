@@ -9,7 +9,7 @@ use super::*;
 use crate::error::Error;
 use crate::node::digest;
 use crate::node::store::{SnapshotReader, SnapshotWriter};
-use crate::protocol::{Health, SnapshotOffer};
+use crate::protocol::{Health, LOST_BASE, SnapshotId, SnapshotOffer};
 use crate::types::Epoch;
 
 fn application(seed: u32, bytes: u32) -> Vec<u8> {
@@ -46,7 +46,7 @@ fn a_snapshot_is_written_and_read_on_other_threads_beside_appends() {
         fill(&mut store, &mut author, 50);
         written.join().unwrap()
     });
-    assert_eq!((store.base(), taken.bytes()), (&first_base(), 20 << 20));
+    assert_eq!((store.base(), taken.contents().bytes), (&first_base(), 20 << 20));
     assert!(store.reader().snapshot().unwrap().is_none());
     store.snapshot_taken(taken).unwrap();
     let reader = store.reader().snapshot().unwrap().unwrap();
@@ -58,7 +58,7 @@ fn a_snapshot_is_written_and_read_on_other_threads_beside_appends() {
     assert!(read_all(reader) == application);
     drop(store);
     let (store, state) = open(&disk.crash(CrashPolicy::LOSE_ALL));
-    assert_eq!((&state.base, state.snapshot_bytes), (&newer, Some(5)));
+    assert_eq!((&state.base, state.contents.map(|contents| contents.bytes)), (&newer, Some(5)));
     assert_eq!(store.application().unwrap(), b"small");
 }
 
@@ -130,7 +130,7 @@ fn a_snapshot_that_was_received_is_read_and_sent_on_as_one_that_was_taken() {
     let (mut store, _) = open(&disk);
     let application = application(9, 3_000_000);
     let position = Position { epoch: Epoch::new(9), lsn: Lsn::new(40) };
-    let offer = SnapshotOffer { base: Arc::new(base_at(position)), bytes: application.len() as u64 };
+    let offer = SnapshotOffer { base: Arc::new(base_at(position)), contents: contents_of(&application) };
     store.stage(&offer).unwrap();
     let mut staged = 0;
     for chunk in application.chunks(333_333) {
@@ -156,8 +156,16 @@ fn damage_to_a_snapshot_is_told_by_whoever_reads_it() {
     let (mut store, _) = open(&disk);
     let mut author = Author::new(2);
     fill(&mut store, &mut author, 10);
-    store.take_snapshot(&base_at(author.position(author.last)), &application(3, 100_000)).unwrap();
+    let (position, application) = (author.position(author.last), application(3, 100_000));
+    store.take_snapshot(&base_at(position), &application).unwrap();
     disk.flip_bit("base", 50_000, 3);
+    // Nor is what does not check sent to anybody, who would take it for the state.
+    let sent = |offset| {
+        let id = SnapshotId { position, checksum: crc32(&application) };
+        store.read_snapshot(id, offset, 1000)
+    };
+    assert!(matches!(sent(0), Err(Error::Rot { .. })));
+    assert!(sent(70_000).unwrap().is_some(), "another part of it");
     assert!(matches!(store.application(), Err(Error::Rot { .. })));
     let mut reader = store.reader().snapshot().unwrap().unwrap();
     assert!(matches!(reader.verify(), Err(Error::Rot { .. })));
@@ -166,8 +174,14 @@ fn damage_to_a_snapshot_is_told_by_whoever_reads_it() {
     drop(store);
     // Without its base there is no store, and nothing is changed.
     assert_eq!(ReplicaStore::open(&arc(&disk), OPTIONS).unwrap().1.health, Health::Blank);
-    disk.flip_bit("base", 50_000, 3);
+    // Among peers it is put aside. That can be taken back by hand, as `docs/operations.md` says.
+    let lost = ReplicaStore::open_among_peers(&arc(&disk), OPTIONS).unwrap().1.health;
+    assert_eq!(lost, Health::Damaged(vec![LOST_BASE]));
+    disk.flip_bit("quarantine-base-1", 50_000, 3);
+    disk.rename("quarantine-base-1", "base").unwrap();
+    disk.delete("damaged");
+    assert_eq!(open(&disk).1.health, Health::Whole);
     let (store, _) = open(&disk);
-    assert!(store.application().unwrap() == application(3, 100_000));
+    assert!(store.application().unwrap() == application);
     check_against(&store, &author);
 }

@@ -128,10 +128,14 @@ fn why_no_primary(overview: &Overview) -> String {
 /// Hands the primary's role over.
 pub(crate) fn transfer(args: &TransferArgs) -> Result<Status> {
     let mut operator = Operator::new(&args.reach)?;
-    let before = operator.look().primary;
+    let seen = operator.look();
+    let before = seen.primary;
     if args.to.is_some() && args.to.map(ReplicaId::get) == before {
         out::print(&format!("replica {} is primary already\n", before.unwrap_or(0)))?;
         return Ok(Status::Done);
+    }
+    if let Some(id) = args.to {
+        check_successor(&seen, id)?;
     }
     operator.ask_primary(&Request::Transfer { to: args.to })?;
     let is_over = |seen: &Overview| match args.to {
@@ -142,6 +146,19 @@ pub(crate) fn transfer(args: &TransferArgs) -> Result<Status> {
     let epoch = after.primary_report().map_or(0, |report| report.epoch);
     out::print(&format!("replica {} is primary now, in epoch {epoch}\n", after.primary.unwrap_or(0)))?;
     Ok(Status::Done)
+}
+
+/// Whether this one may lead, as far as the primary tells.
+fn check_successor(seen: &Overview, id: ReplicaId) -> Result<()> {
+    let Some(report) = seen.primary_report() else { return Ok(()) };
+    match report.members.iter().find(|member| member.id == id.get()) {
+        Some(member) if member.votes => Ok(()),
+        Some(_) => {
+            let reason = "it is a learner, and never leads".to_owned();
+            Err(Error::NoReplica { id, reason })
+        }
+        None => Err(Error::NoReplica { id, reason: "the cluster has no such replica".to_owned() }),
+    }
 }
 
 /// Takes a snapshot on one replica.
@@ -159,6 +176,11 @@ pub(crate) fn trim(args: &TrimArgs) -> Result<Status> {
     operator.ask_replica(args.on.replica, &Request::Trim { through })?;
     let reply = operator.ask_replica(args.on.replica, &Request::Status)?;
     let Reply::Status(status) = reply else { return Err(Error::BadReply) };
-    out::print(&format!("replica {}: the log begins at record {}\n", args.on.replica, status.first))?;
+    let why = if status.first > through {
+        ""
+    } else {
+        ": more stays, because it was appended together with newer records, or is needed by a replica that lags"
+    };
+    out::print(&format!("replica {}: the log begins at record {}{why}\n", args.on.replica, status.first))?;
     Ok(Status::Done)
 }

@@ -71,6 +71,8 @@ pub(crate) fn open(args: &DevArgs) -> Result<(Home, bool)> {
                 home.replicas.len()
             ),
         }),
+        // One word about it is better than one of each replica.
+        _ if !is_new => home.replicas.iter().try_for_each(DevReplica::check_ports).map(|()| (home, is_new)),
         _ => Ok((home, is_new)),
     }
 }
@@ -173,6 +175,20 @@ fn ports_from(first: u16, count: u64) -> Result<Vec<Ports>> {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).map_err(Error::path("write", path))
+}
+
+impl DevReplica {
+    /// Whether its ports are free, as they are not while the cluster runs already.
+    fn check_ports(&self) -> Result<()> {
+        let refused = |address, purpose| move |source| Error::Listen { address, purpose, source };
+        if let Ok(listen) = self.address.parse() {
+            drop(UdpSocket::bind(listen).map_err(refused(listen, "a replica"))?);
+        }
+        if let Some(http) = self.http {
+            drop(TcpListener::bind(http).map_err(refused(http, "a status page"))?);
+        }
+        Ok(())
+    }
 }
 
 /// This program, as it was called.

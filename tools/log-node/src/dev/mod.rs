@@ -150,15 +150,18 @@ fn ready_text(home: &Home, children: &[Child], primary: u64) -> String {
     }
     let (program, config) = (home::program(), home.client_config());
     let victim = children.iter().find(|child| child.replica() == primary).map_or(0, Child::process);
+    let commands = [
+        (format!("{program} append -c {config}"), "each line is a record; Ctrl-D ends"),
+        (format!("{program} tail -c {config} --follow"), "all records, and those to come"),
+        (format!("{program} status -c {config} --watch"), "who leads, and how far each is"),
+        (format!("kill -9 {victim}"), "the primary's process: nothing is lost"),
+    ];
+    let width = commands.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);
+    let lines = commands.map(|(command, remark)| format!("  {command:width$}   {remark}\n"));
     format!(
-        "ready: replica {primary} is primary\n\n{}\n\
-         From another terminal:\n\
-         \x20 {program} append -c {config}           each line is a record; Ctrl-D ends\n\
-         \x20 {program} tail -c {config} --follow\n\
-         \x20 {program} status -c {config} --watch\n\
-         \x20 kill -9 {victim}                         the primary's process: nothing is lost\n\
-         Ctrl-C here ends all replicas.\n",
-        table.text()
+        "ready: replica {primary} is primary\n\n{}\nFrom another terminal:\n{}Ctrl-C here ends all replicas.\n",
+        table.text(),
+        lines.concat()
     )
 }
 

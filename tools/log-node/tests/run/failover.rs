@@ -58,7 +58,7 @@ fn sigterm_hands_the_role_over_while_others_append() {
     // It was a backup before it ended: the role was handed over, and not only lost.
     let said = cluster.dev.said.join("\n");
     let (_, goodbye) = said.split_once("ending: asked by SIGTERM").unwrap();
-    assert!(goodbye.contains(&format!("replica={old} role=Backup")), "{said}");
+    assert!(goodbye.contains(&format!("replica={old} role=backup")), "{said}");
 }
 
 #[test]
@@ -80,6 +80,8 @@ fn the_role_is_handed_to_whom_the_operator_names() {
         all.filter_map(|replica| replica["report"]["epoch"].as_u64()).max().unwrap()
     };
     let mut before = epoch(&cluster.overview());
+    let said = cluster.scratch.run("transfer -c c/client.toml --to 9");
+    assert!(said.status == 3 && said.err.contains("no such replica"), "{}{}", said.out, said.err);
     let others: Vec<u64> = (1..=3).filter(|id| *id != primary).collect();
     for to in [others[0], others[1], primary, others[1], others[0], primary] {
         let said = cluster.scratch.run(&format!("transfer -c c/client.toml --to {to}"));

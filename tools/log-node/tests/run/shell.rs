@@ -48,6 +48,7 @@ fn wrong_usage_is_status_64() {
         "append --endpoints nowhere",
         "append --durability most",
         "tail --from 0",
+        "tail --from x",
         "trim 1",
         "add 4",
         "remove",
@@ -55,6 +56,8 @@ fn wrong_usage_is_status_64() {
     ] {
         let said = scratch.expect(64, args);
         assert!(said.out.is_empty() && !said.err.is_empty(), "{args}");
+        let is_told = !args.contains("--from") || said.err.contains("the number of a record, from 1");
+        assert!(is_told, "{args}: {}", said.err);
     }
     assert!(!scratch.path("c").exists() && !scratch.path("d").exists());
 }
@@ -158,7 +161,7 @@ fn a_replica_whose_port_is_taken_says_so() {
     let flags = alone(&scratch, &address);
     scratch.expect(0, &format!("create {flags}"));
     let said = scratch.expect(3, &format!("run {flags}"));
-    assert!(said.err.contains(&address), "{}", said.err);
+    assert!(said.err.contains(&address) && said.err.contains("another process has the port"), "{}", said.err);
     drop(socket);
     let page = TcpListener::bind("127.0.0.1:0").unwrap();
     let http = page.local_addr().unwrap();

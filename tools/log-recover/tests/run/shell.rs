@@ -46,6 +46,8 @@ fn wrong_usage_is_status_64() {
     ] {
         let said = scratch.expect(64, args);
         assert!(said.out.is_empty() && !said.err.is_empty(), "{args}");
+        let is_told = !args.contains("--from 0") || said.err.contains("the number of a record, from 1");
+        assert!(is_told, "{args}: {}", said.err);
     }
     assert!(!scratch.path("log/new").exists());
 }

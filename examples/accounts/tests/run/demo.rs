@@ -1,14 +1,14 @@
-//! The story, and its ends.
+//! `demo`: the story, and its ends.
 
 use std::fs;
 
-use crate::program::{Demo, scratch, wait_until_free, wait_until_made};
+use crate::program::{Program, scratch, wait_until_free, wait_until_made};
 
 /// Each line of the story has been checked by the program when it is said; that all of them are said is checked here.
 #[test]
 fn the_whole_story_is_told_and_nothing_of_it_stays() {
     let temporary = scratch();
-    let mut demo = Demo::start(temporary.path());
+    let mut demo = Program::run(&["demo"], temporary.path());
     let status = demo.end();
     let said = demo.said.join("\n");
     assert_eq!(status, Some(0), "{said}");
@@ -56,7 +56,7 @@ fn the_whole_story_is_told_and_nothing_of_it_stays() {
 #[test]
 fn ctrl_c_ends_the_story_and_cleans_up() {
     let temporary = scratch();
-    let mut demo = Demo::start(temporary.path());
+    let mut demo = Program::run(&["demo"], temporary.path());
     demo.wait_for("ada registers at N01");
     demo.signal("INT");
     assert_eq!(demo.end(), Some(130), "{}", demo.said.join("\n"));
@@ -67,7 +67,7 @@ fn ctrl_c_ends_the_story_and_cleans_up() {
 #[test]
 fn ctrl_c_while_it_is_set_up_cleans_up_as_well() {
     let temporary = scratch();
-    let mut demo = Demo::start(temporary.path());
+    let mut demo = Program::run(&["demo"], temporary.path());
     wait_until_made(temporary.path());
     demo.signal("INT");
     assert_eq!(demo.end(), Some(130), "{}", demo.said.join("\n"));
@@ -77,7 +77,7 @@ fn ctrl_c_while_it_is_set_up_cleans_up_as_well() {
 #[test]
 fn a_killed_story_leaves_no_process() {
     let temporary = scratch();
-    let mut demo = Demo::start(temporary.path());
+    let mut demo = Program::run(&["demo"], temporary.path());
     demo.wait_for("ada registers at N01");
     demo.signal("KILL");
     assert_eq!(demo.end(), None);
