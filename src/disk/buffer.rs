@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::aligned::AlignedMemory;
+use super::zeroed::zeroed_atomics;
 use crate::format::{BLOCK_BYTES, GROUP_HEADER_BYTES};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::yield_now;
@@ -137,20 +138,6 @@ pub(crate) struct Claim<'a> {
     first_lsn: Lsn,
 }
 
-/// Slots of which none is published, in memory that the kernel clears when it is first touched.
-#[cfg(not(loom))]
-fn unpublished_slots() -> Box<[AtomicU64]> {
-    let slots = Box::new_zeroed_slice(FRAMES_MAX);
-    // SAFETY: an `AtomicU64` has the bits of a `u64`, as its documentation promises, and zeros are the `u64` 0.
-    unsafe { slots.assume_init() }
-}
-
-/// Loom's atomics are more than their bits.
-#[cfg(loom)]
-fn unpublished_slots() -> Box<[AtomicU64]> {
-    (0..FRAMES_MAX).map(|_| AtomicU64::new(0)).collect()
-}
-
 impl GroupBuffer {
     /// A new buffer and the right to open it. Its memory is reserved when it is opened.
     pub(crate) fn new(index: usize, capacity: usize) -> (Arc<GroupBuffer>, Vacant) {
@@ -164,7 +151,7 @@ impl GroupBuffer {
             epoch: AtomicU64::new(0),
             claimed_ns: AtomicU64::new(0),
             made: Instant::now(),
-            slots: unpublished_slots(),
+            slots: zeroed_atomics(FRAMES_MAX),
             memory: AlignedMemory::empty(),
         });
         (Arc::clone(&buffer), Vacant(buffer))

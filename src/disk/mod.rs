@@ -14,6 +14,7 @@ pub mod sim;
 #[cfg(any(feature = "quic", feature = "sim"))]
 pub(crate) mod slab;
 mod whole;
+mod zeroed;
 
 use std::fmt;
 use std::io;
