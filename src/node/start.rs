@@ -53,7 +53,7 @@ pub(crate) fn start(
     shown.reopened(Some(store.reader()));
     let newest = state.base.position.lsn;
     shown.advance(newest);
-    let upkeep = Upkeep::new(options.policy, options.machine.is_some(), newest);
+    let upkeep = Upkeep::new(options.policy, options.machine.is_some(), (newest, store.bytes_after(newest)));
     let origin = Instant::now();
     let driver = Driver::recover(config.clone(), options.driver, state, Time::ZERO)?;
 

@@ -172,6 +172,19 @@ impl ReplicaStore {
         self.history.last().lsn
     }
 
+    /// About how many bytes of the log are of records after this one: those of a segment are taken to be equally large.
+    #[must_use]
+    pub fn bytes_after(&self, lsn: Lsn) -> u64 {
+        let of = |part: &Part| {
+            let before = part.header.first_lsn.prev();
+            let records = part.last().get().saturating_sub(before.get());
+            let after = part.last().get().saturating_sub(lsn.max(before).get());
+            u128::from(part.extent.end) * u128::from(after) / u128::from(records.max(1))
+        };
+        // No more than all parts have.
+        self.parts.iter().map(of).sum::<u128>() as u64
+    }
+
     /// The newest record that is synced.
     #[must_use]
     pub const fn durable(&self) -> Lsn {

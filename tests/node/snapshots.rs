@@ -183,6 +183,22 @@ fn snapshots_are_taken_by_bytes_too() {
     });
 }
 
+/// What it had written before did not count: whoever was started again before it had written enough anew took none.
+#[test]
+fn what_was_written_before_a_restart_counts_for_a_snapshot_by_bytes() {
+    let mut fleet = Fleet::tuned(1, |options| options.snapshot_every_bytes(50_000));
+    for n in 0..80_u8 {
+        fleet.append(&[n; 500]);
+    }
+    assert_eq!(fleet.replica(1).status().expect("it runs").snapshot, Lsn::ZERO, "there is not enough yet");
+    fleet.replicas[0].take().expect("it runs").shutdown().expect("it closes cleanly");
+    fleet.start(1);
+    for n in 0..40_u8 {
+        fleet.append(&[n; 500]);
+    }
+    until("a snapshot", || (fleet.replica(1).status().expect("it runs").snapshot > Lsn::ZERO).then_some(()));
+}
+
 /// After a failover the newest record is the protocol's own, of which a state machine hears nothing: who waited until it had
 /// heard of that one would wait for the next append.
 #[test]

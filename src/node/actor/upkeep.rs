@@ -47,13 +47,15 @@ pub(crate) struct Upkeep {
 }
 
 impl Upkeep {
-    pub(crate) fn new(policy: Policy, has_machine: bool, newest: Lsn) -> Upkeep {
+    /// With so many bytes of frames that are there after `newest`: a replica that is started again and again before it has
+    /// written enough would never take a snapshot.
+    pub(crate) fn new(policy: Policy, has_machine: bool, (newest, bytes): (Lsn, u64)) -> Upkeep {
         Upkeep {
             policy,
             has_machine,
             shown: newest,
             newest,
-            written: 0,
+            written: bytes,
             begun_at: 0,
             tried_at: 0,
             writing: None,
