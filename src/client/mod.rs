@@ -160,6 +160,22 @@ impl Client {
     /// With [`Copies::Local`] it may be lost after that, so it is not numbered either: if the primary is lost before it
     /// answers, the outcome is [`ClientError::Unknown`].
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = alone(|options| options)?;
+    /// # let files = &cluster.client;
+    /// # let client = annals::client::ClientOptions::new([&cluster.address])
+    /// #     .certificates(&files.ca, &files.cert, &files.key)
+    /// #     .connect()?;
+    /// use annals::protocol::request::Copies;
+    ///
+    /// let receipt = client.append_with(b"two lamps", Copies::All)?.wait()?; // synced by every voter
+    /// assert!(receipt.is_committed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As for [`append`](Client::append).
     pub fn append_with(&self, record: &[u8], copies: Copies) -> Result<Ticket> {
@@ -174,6 +190,25 @@ impl Client {
     }
 
     /// Appends a record if there is room for it.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = alone(|options| options)?;
+    /// # let files = &cluster.client;
+    /// # let client = annals::client::ClientOptions::new([&cluster.address])
+    /// #     .certificates(&files.ca, &files.cert, &files.key)
+    /// #     .connect()?;
+    /// use annals::client::ClientError;
+    ///
+    /// match client.try_append(b"two lamps") {
+    ///     Ok(ticket) => println!("it is record {}", ticket.wait()?.lsn()),
+    ///     Err(ClientError::Full) => println!("too much is on its way: later"),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError::Full`] if not, and what the ticket says.
@@ -192,6 +227,15 @@ impl Client {
 
     /// Appends a record, and awaits room for it instead of blocking; the ticket is awaited by itself.
     ///
+    /// ```no_run
+    /// # async fn order(client: &annals::client::Client) -> annals::client::Result<()> {
+    /// let ticket = client.append_async(b"two lamps").await?; // has its place
+    /// let receipt = ticket.await?; // is synced by a quorum
+    /// # let _ = receipt;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// What the ticket says.
     pub async fn append_async(&self, record: &[u8]) -> Result<Ticket> {
@@ -206,6 +250,20 @@ impl Client {
     }
 
     /// Appends records that live or die together, with LSNs that follow on one another.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = alone(|options| options)?;
+    /// # let files = &cluster.client;
+    /// # let client = annals::client::ClientOptions::new([&cluster.address])
+    /// #     .certificates(&files.ca, &files.cert, &files.key)
+    /// #     .connect()?;
+    /// let receipt = client.append_batch(&["two lamps", "one shade"])?.wait()?;
+    /// assert_eq!(receipt.range().map(|range| range.records()), Some(2));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError::EmptyBatch`] without any, [`ClientError::TooManyRecords`] with more than 65,536; otherwise as for
@@ -238,6 +296,20 @@ impl Client {
     }
 
     /// Appends a record and waits for it.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = alone(|options| options)?;
+    /// # let files = &cluster.client;
+    /// # let client = annals::client::ClientOptions::new([&cluster.address])
+    /// #     .certificates(&files.ca, &files.cert, &files.key)
+    /// #     .connect()?;
+    /// let receipt = client.append_durable(b"two lamps")?;
+    /// println!("record {} is on {:?}", receipt.lsn(), receipt.holders());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`append`](Client::append) and [`Ticket::wait`].
@@ -297,6 +369,25 @@ impl Client {
     }
 
     /// Committed records from one on, as they come, from the primary.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = alone(|options| options)?;
+    /// # let files = &cluster.client;
+    /// # let client = annals::client::ClientOptions::new([&cluster.address])
+    /// #     .certificates(&files.ca, &files.cert, &files.key)
+    /// #     .connect()?;
+    /// use annals::Lsn;
+    ///
+    /// client.append_batch(&["two lamps", "one shade"])?.wait()?;
+    /// for record in client.subscribe(Lsn::FIRST).take(2) {
+    ///     let record = record?;
+    ///     println!("{}: {} bytes", record.lsn, record.bytes.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn subscribe(&self, from: Lsn) -> Subscription {
         self.subscribe_with(Target::Primary, from, WINDOW_BYTES)
     }
@@ -332,6 +423,21 @@ impl Client {
     }
 
     /// Up to which LSN must be read to see everything that was acknowledged before this was asked?
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = alone(|options| options)?;
+    /// # let files = &cluster.client;
+    /// # let client = annals::client::ClientOptions::new([&cluster.address])
+    /// #     .certificates(&files.ca, &files.cert, &files.key)
+    /// #     .connect()?;
+    /// let receipt = client.append_durable(b"two lamps")?;
+    /// // Whoever has seen everything up to here misses nothing that was acknowledged, to anybody.
+    /// assert!(client.linearizable_read().wait()? >= receipt.lsn());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn linearizable_read(&self) -> Answer<Lsn> {
         self.ask(Target::Primary, Request::Linearize, |reply, _| match reply {
             Reply::Linearized(lsn) => Ok(*lsn),
@@ -340,16 +446,48 @@ impl Client {
     }
 
     /// Hands the primary's role over, to this replica or whichever has most. Appends go on meanwhile.
+    ///
+    /// ```no_run
+    /// # fn hand_over(client: &annals::client::Client) -> annals::client::Result<()> {
+    /// client.transfer(Some(annals::ReplicaId::new(2))).wait() // replica 2 leads then
+    /// # }
+    /// ```
     pub fn transfer(&self, to: Option<ReplicaId>) -> Answer<()> {
         self.command(Target::Primary, Request::Transfer { to })
     }
 
     /// Has a replica stand for election now: with the manual policy, and when a quorum has to be found again.
+    ///
+    /// ```no_run
+    /// # fn choose(client: &annals::client::Client) -> annals::client::Result<()> {
+    /// use annals::ReplicaId;
+    /// use annals::client::Target;
+    ///
+    /// client.promote(Target::Replica(ReplicaId::new(2))).wait() // its status tells whether it was elected
+    /// # }
+    /// ```
     pub fn promote(&self, target: Target) -> Answer<()> {
         self.command(target, Request::Promote)
     }
 
     /// Has a replica take a snapshot now. The answer is up to which LSN it covers.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = alone(|options| options)?;
+    /// # let files = &cluster.client;
+    /// # let client = annals::client::ClientOptions::new([&cluster.address])
+    /// #     .certificates(&files.ca, &files.cert, &files.key)
+    /// #     .connect()?;
+    /// use annals::client::Target;
+    ///
+    /// client.append_durable(b"two lamps")?;
+    /// let covered = client.snapshot(Target::Primary).wait()?;
+    /// client.trim(Target::Primary, covered).wait()?; // the log need not hold that any more
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn snapshot(&self, target: Target) -> Answer<Lsn> {
         self.ask(target, Request::Snapshot, |reply, _| match reply {
             Reply::SnapshotTaken(lsn) => Ok(*lsn),
@@ -363,6 +501,15 @@ impl Client {
     }
 
     /// Changes the membership.
+    ///
+    /// ```no_run
+    /// # fn leave(client: &annals::client::Client) -> annals::client::Result<()> {
+    /// use annals::ReplicaId;
+    /// use annals::protocol::Change;
+    ///
+    /// client.change(Change::Remove(ReplicaId::new(2))).wait()
+    /// # }
+    /// ```
     pub fn change(&self, change: Change) -> Answer<()> {
         self.command(Target::Primary, Request::Change(change))
     }

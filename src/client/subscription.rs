@@ -78,6 +78,26 @@ impl Subscription {
 
     /// The next record, at most so long from now; `None` if there is none by then, or after an error.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = alone(|options| options)?;
+    /// # let files = &cluster.client;
+    /// # let client = annals::client::ClientOptions::new([&cluster.address])
+    /// #     .certificates(&files.ca, &files.cert, &files.key)
+    /// #     .connect()?;
+    /// use std::time::Duration;
+    ///
+    /// use annals::Lsn;
+    ///
+    /// let mut records = client.subscribe(Lsn::FIRST);
+    /// assert!(records.next_timeout(Duration::from_millis(1))?.is_none(), "nobody has appended yet");
+    /// client.append_durable(b"two lamps")?;
+    /// assert_eq!(&records.next().expect("one was appended")?.bytes[..], b"two lamps");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::Trimmed`] if records that were not read yet are gone; others as they say. It is over then.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Record>> {

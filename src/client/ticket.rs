@@ -49,6 +49,28 @@ impl Ticket {
     /// Blocks like [`wait`](Ticket::wait), but at most for so long; `None` if nothing is known by then. The append goes on,
     /// and this can be called again.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = alone(|options| options)?;
+    /// # let files = &cluster.client;
+    /// # let client = annals::client::ClientOptions::new([&cluster.address])
+    /// #     .certificates(&files.ca, &files.cert, &files.key)
+    /// #     .connect()?;
+    /// use std::time::Duration;
+    ///
+    /// let ticket = client.append(b"two lamps")?;
+    /// let receipt = loop {
+    ///     match ticket.wait_timeout(Duration::from_millis(100))? {
+    ///         Some(receipt) => break receipt,
+    ///         None => println!("not yet"),
+    ///     }
+    /// };
+    /// assert!(receipt.is_committed() && !receipt.is_duplicate());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As for `wait`.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<Receipt>> {

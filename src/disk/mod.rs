@@ -5,6 +5,7 @@
 
 pub(crate) mod aligned;
 pub(crate) mod buffer;
+mod gentle;
 mod map;
 mod probe;
 #[cfg(unix)]
@@ -22,6 +23,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub use aligned::Blocks;
+pub(crate) use gentle::Gentle;
 pub use map::{Map, Reading};
 pub use probe::{Measured, ProbeResult, probe};
 #[cfg(unix)]
@@ -33,7 +35,7 @@ pub use crate::format::BLOCK_BYTES;
 
 /// A directory that holds one log.
 ///
-/// Names are plain file names inside it. A name that was created, renamed or removed survives a crash only
+/// Names are plain file names inside it. A name that was created, given, renamed or removed survives a crash only
 /// after [`sync_dir`](Disk::sync_dir).
 pub trait Disk: Send + Sync + fmt::Debug {
     /// The names of all files in the directory, in no order; of one that is renamed meanwhile, one of its names.
@@ -44,9 +46,14 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>>;
     /// Gives a file another name, replacing what had it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Gives a file one name more, and fails with `AlreadyExists` if that is taken: `Unsupported` where no file has two.
+    fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        let _ = (from, to);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Removes a name; the bytes stay readable through open files and maps.
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// Makes every earlier `create`, `rename` and `remove` durable.
+    /// Makes every earlier `create`, `rename`, `link` and `remove` durable.
     fn sync_dir(&self) -> io::Result<()>;
     /// Takes the exclusive lock on the directory by way of the file `name`, writing the process id into it.
     fn lock(&self, name: &str) -> io::Result<Lock>;

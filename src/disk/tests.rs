@@ -103,6 +103,25 @@ fn names_are_created_renamed_and_removed() {
 }
 
 #[test]
+fn a_file_has_each_name_that_it_was_given() {
+    on_every_disk(|disk| {
+        disk.create("one").unwrap().write_at(b"bytes", 0).unwrap();
+        disk.link("one", "two").unwrap();
+        assert_eq!(disk.link("one", "two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(disk.link("none", "three").unwrap_err().kind(), io::ErrorKind::NotFound);
+        // Nothing happens to two names of one file.
+        disk.rename("one", "two").unwrap();
+        disk.create("other").unwrap();
+        disk.rename("other", "one").unwrap();
+        disk.sync_dir().unwrap();
+        let bytes = |name| disk.open(name, Access::Read).unwrap().bytes().unwrap();
+        assert_eq!((bytes("one"), bytes("two")), (0, 5));
+        disk.remove("two").unwrap();
+        assert_eq!(disk.list().unwrap(), ["one"]);
+    });
+}
+
+#[test]
 fn a_removed_file_stays_readable_through_what_is_open() {
     on_every_disk(|disk| {
         let file = disk.create("a").unwrap();

@@ -65,7 +65,8 @@ impl LogOptions {
         if is_new(&*disk)? {
             create(&*disk, self.write_method)?;
         }
-        let wanted = Wanted { segment_bytes: self.segment_bytes, write_method: self.write_method };
+        let wanted =
+            Wanted { segment_bytes: self.segment_bytes, write_method: self.write_method, gently: false };
         let recovered = recover(&*disk, wanted)?;
         let engine = Arc::new(start(disk, self, recovered)?);
         let threads = Threads::spawn(&engine)?;

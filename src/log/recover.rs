@@ -30,6 +30,8 @@ pub(crate) struct Wanted {
     pub(crate) segment_bytes: u64,
     /// How to write from now on, if not as the superblock says.
     pub(crate) write_method: Option<WriteMethod>,
+    /// Whether to read so that others who share the disk hardly notice.
+    pub(crate) gently: bool,
 }
 
 /// A log that was opened for writing. Everything in it is durable, and the superblock says that it is open.
@@ -141,7 +143,8 @@ pub(crate) fn is_new(disk: &dyn Disk) -> Result<bool> {
 pub(crate) fn recover(disk: &dyn Disk, wanted: Wanted) -> Result<Recovered> {
     survey::no_repair_is_unfinished(disk)?;
     let found = SuperblockFile::read(disk)?.ok_or(Error::NotALog)?;
-    let plan = Plan::make(disk, found, Looking::Mapped)?;
+    let looking = if wanted.gently { Looking::Gently } else { Looking::Mapped };
+    let plan = Plan::make(disk, found, looking)?;
     repair::carry_out(disk, plan, wanted)
 }
 

@@ -1,10 +1,11 @@
 //! The file of the superblock: two slots, written in turn.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::disk::{Access, Disk, File};
 use crate::error::{Error, Result};
-use crate::format::{self, BadBlock, SUPERBLOCK_BYTES, Superblock, choose_slot};
+use crate::format::{self, BadBlock, SLOT_BYTES, SUPERBLOCK_BYTES, Superblock, choose_slot};
 use crate::segment::SUPERBLOCK;
 
 /// The superblock as it is on the disk, and the file to write the next one to.
@@ -31,6 +32,25 @@ pub(crate) struct FoundSuperblock {
     pub(crate) superblock: Superblock,
     /// Whether a clean end may be believed: the other slot cannot have been newer.
     pub(crate) is_newest: bool,
+}
+
+/// Reads both slots. One that cannot be read is as one that does not check: the other may be whole, and what is in both
+/// copies outlives one. With the error that this has met.
+fn read_slots(file: &dyn File) -> (Vec<u8>, Option<io::Error>) {
+    let mut bytes = vec![0; SUPERBLOCK_BYTES];
+    if let Ok(there) = file.read_at(&mut bytes, 0) {
+        bytes.truncate(there);
+        return (bytes, None);
+    }
+    let mut failed = None;
+    for (slot, position) in bytes.chunks_mut(SLOT_BYTES).zip((0..).step_by(SLOT_BYTES)) {
+        if let Err(error) = file.read_at(slot, position) {
+            // A blank slot is something else.
+            slot.fill(!0);
+            failed = Some(error);
+        }
+    }
+    (bytes, failed)
 }
 
 impl SuperblockFile {
@@ -64,14 +84,16 @@ impl SuperblockFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             file => file.map_err(io("open"))?,
         };
-        let mut bytes = vec![0; SUPERBLOCK_BYTES];
-        let there = file.read_at(&mut bytes, 0).map_err(io("read"))?;
-        match choose_slot(&bytes[..there]) {
-            Ok(chosen) => {
+        let (bytes, failed) = read_slots(&*file);
+        match (choose_slot(&bytes), failed) {
+            (Ok(chosen), _) => {
                 Ok(Some(FoundSuperblock { superblock: chosen.superblock, is_newest: chosen.other_is_sound }))
             }
-            Err(BadBlock::Newer { found }) => Err(Error::NewerVersion { found, supported: format::VERSION }),
-            Err(BadBlock::Blank | BadBlock::Damaged) => Err(Error::SuperblockDamaged),
+            (Err(BadBlock::Newer { found }), _) => {
+                Err(Error::NewerVersion { found, supported: format::VERSION })
+            }
+            (Err(BadBlock::Blank | BadBlock::Damaged), Some(error)) => Err(io("read")(error)),
+            (Err(BadBlock::Blank | BadBlock::Damaged), None) => Err(Error::SuperblockDamaged),
         }
     }
 

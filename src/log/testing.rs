@@ -22,7 +22,7 @@ use crate::types::{Epoch, LogId, Lsn, SegmentId, WriteMethod};
 
 /// Room for about ten blocks of groups.
 pub(crate) const SEGMENT_BYTES: u64 = 64 << 10;
-pub(crate) const WANTED: Wanted = Wanted { segment_bytes: SEGMENT_BYTES, write_method: None };
+pub(crate) const WANTED: Wanted = Wanted { segment_bytes: SEGMENT_BYTES, write_method: None, gently: false };
 
 /// Writes a log the way group commit would, one flush at a time.
 pub(crate) struct Scribe {

@@ -78,11 +78,11 @@ pub(crate) struct Applier {
     /// The state machine could not be restored, or a record could not be read: nothing more is applied until another
     /// snapshot comes.
     is_stuck: bool,
-    /// The state machine has refused the next record, and is given it again at this time.
+    /// The state machine has refused the next record, or it could not be read: it is given it again at this time.
     retry_at: Option<Instant>,
 }
 
-/// How soon a record that the state machine has refused is given to it again.
+/// How soon a record that the state machine has refused, or that could not be read, is given to it again.
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Applier {
@@ -136,7 +136,7 @@ impl Applier {
         self.scribbler.end();
     }
 
-    /// The next note; `None` at the end. While the machine has refused a record, it is tried again now and then.
+    /// The next note; `None` at the end. While a record is to be given again, it is tried now and then.
     fn wait(&self, notes: &Receiver<ApplyNote>) -> Option<ApplyNote> {
         let Some(at) = self.retry_at else { return notes.recv().ok() };
         match notes.recv_deadline(at) {
@@ -212,15 +212,18 @@ impl Applier {
             return Ok(kept);
         }
         if let Some(machine) = &mut self.machine {
-            machine
-                .restore(&mut snapshot, lsn)
-                .map_err(|source| Error::io("restore from", "snapshot", source))?;
+            machine.restore(&mut snapshot, lsn).map_err(|source| {
+                // If it is not the machine's fault, a peer has another one (S11).
+                let _ = snapshot.verify().inspect_err(|error| self.mail.doubt(error));
+                Error::io("restore from", "snapshot", source)
+            })?;
         }
         Ok(lsn)
     }
 
     /// Applies all that may be, and freezes the state where that is asked for.
     fn apply(&mut self) {
+        self.retry_at = None;
         loop {
             let view = self.shown.view();
             let through =
@@ -238,7 +241,7 @@ impl Applier {
                 continue;
             }
             let Some(reader) = view.reader else { return };
-            match read_records(&reader, self.next, through, READ_BYTES) {
+            match read_records((&reader, &self.mail), self.next, through, READ_BYTES) {
                 // What is committed is still on its way to where it can be read.
                 Ok((_, next)) if next == self.next => return,
                 Ok((records, next)) => {
@@ -281,13 +284,14 @@ impl Applier {
         self.scribbler.write(base, frozen);
     }
 
-    /// A record that should be there cannot be read: if it is damaged, a peer has it (S11).
+    /// A record that should be there cannot be read: if it is damaged, a peer has it, and the node knows (S11).
     fn cannot_read(&mut self, error: ReplicaError) {
         match error {
-            // The store was opened again since, or a snapshot was installed; a note says so.
-            ReplicaError::Refused(_) => {}
+            // The store was opened again since, or a snapshot was installed, or it will be; a note says so.
+            ReplicaError::Refused(_) | ReplicaError::Log(Error::Closed) => {}
             ReplicaError::Log(error) => {
-                let _ = self.mail.leave(Note::Doubt(error));
+                self.retry_at = Some(Instant::now() + RETRY);
+                observe::not_read(&error);
             }
             other => {
                 self.is_stuck = true;

@@ -79,7 +79,8 @@ impl Feeder {
             // As while it is opened again.
             Err(Error::Closed) => Ok(()),
             Err(error @ (Error::Rot { .. } | Error::Hole { .. } | Error::Lost { .. })) => {
-                self.mail.leave(Note::Doubt(error))
+                self.mail.doubt(&error);
+                Ok(())
             }
             // Else the driver would wait for it for good, and the peer with it.
             Err(error) => self.mail.leave(Note::DiskFailed(error)),

@@ -19,9 +19,6 @@ use crate::error::Error;
 use crate::protocol::Member;
 use crate::protocol::request::Request;
 
-/// The threads of a replica that ends get so long to do so; a disk that stands still has them stay.
-const CLOSE_MAX: Duration = Duration::from_secs(10);
-
 /// A running replica: its way to the node, and its threads. Ends it when it is dropped.
 pub(crate) struct Life {
     pub(crate) me: Member,
@@ -29,6 +26,8 @@ pub(crate) struct Life {
     pub(crate) mail: Arc<Mail>,
     /// How long a hand-over may take at the end.
     pub(crate) transfer_max: Duration,
+    /// The threads get so long to end; a disk that stands still has them stay.
+    pub(crate) close_max: Duration,
     /// `None` once it has ended.
     pub(crate) body: Mutex<Option<Body>>,
 }
@@ -88,7 +87,7 @@ impl Life {
             let _ = closed.send(disk.join().unwrap_or(Err(Error::Poisoned)));
         });
         reaping.map_err(|source| Error::io("start a thread for", "", source))?;
-        Ok(wait.recv_timeout(CLOSE_MAX).map_err(|_| ReplicaError::TimedOut)??)
+        Ok(wait.recv_timeout(self.close_max).map_err(|_| ReplicaError::TimedOut)??)
     }
 }
 

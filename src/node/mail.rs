@@ -120,6 +120,14 @@ impl Mail {
         Ok(())
     }
 
+    /// Tells the node if it is damage that somebody has met who reads the log (S11): whoever that is.
+    pub(crate) fn doubt(&self, error: &Error) {
+        if matches!(error, Error::Rot { .. } | Error::Hole { .. }) {
+            // Without a node nothing is read any more.
+            let _ = self.leave(Note::Doubt(error.clone()));
+        }
+    }
+
     /// The turn is here: whoever leaves a note from now on rings again. Look at the notes after this.
     pub(crate) fn answered(&self) {
         self.is_rung.swap(false, Ordering::AcqRel);

@@ -100,6 +100,12 @@ pub(crate) fn base_lost() {
     );
 }
 
+/// What was the newest snapshot is not kept beside the one that is, or one too many stays: neither is needed for anything.
+pub(crate) fn not_kept(error: &Error) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(%error, "an older snapshot could not be kept, or removed; nothing else depends on it");
+}
+
 /// A record that should be there could not be read.
 pub(crate) fn doubted(me: Member, error: &Error) {
     #[cfg(feature = "metrics")]
@@ -122,6 +128,22 @@ pub(crate) fn refused(lsn: Lsn, error: &std::io::Error) {
     metrics::counter!("annals_apply_failures_total").increment(1);
     #[cfg(feature = "tracing")]
     tracing::error!(lsn = lsn.get(), %error, "the state machine has refused a record; it is given it again in a second");
+}
+
+/// A record that is to be applied could not be read.
+pub(crate) fn not_read(error: &Error) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("annals_apply_failures_total").increment(1);
+    #[cfg(feature = "tracing")]
+    tracing::error!(%error, "records cannot be read for the state machine; tried again in a second");
+}
+
+/// The background check could not look through a segment; it is not known to be damaged.
+pub(crate) fn scrub_postponed(error: &Error) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("annals_scrub_failures_total").increment(1);
+    #[cfg(feature = "tracing")]
+    tracing::warn!(%error, "a segment could not be looked through; tried again in the next pass");
 }
 
 /// A snapshot was taken, or not.

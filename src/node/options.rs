@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::driver::DriverOptions;
 use super::error::{ReplicaError, Result};
@@ -81,12 +82,15 @@ pub struct ReplicaOptions {
     pub(super) machine: Option<Box<dyn StateMachine>>,
     pub(super) policy: Policy,
     pub(super) scrub_bytes_per_s: Option<u64>,
+    pub(super) close_max: Duration,
     pub(super) store: StoreOptions,
     pub(super) driver: DriverOptions,
 }
 
 /// So many bytes of sealed segments are read in a second, so that damage is found.
 const SCRUB_BYTES_PER_S: u64 = 16 << 20;
+/// The threads of a replica that ends get so long to do so.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
 
 /// The files with a replica's certificate.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -128,6 +132,7 @@ impl ReplicaOptions {
             machine: None,
             policy: Policy::default(),
             scrub_bytes_per_s: Some(SCRUB_BYTES_PER_S),
+            close_max: CLOSE_MAX,
             store: StoreOptions::default(),
             driver: DriverOptions::default(),
         }
@@ -215,7 +220,7 @@ impl ReplicaOptions {
     }
 
     /// Takes a snapshot each time about so many bytes of frames were written, default never. Beside
-    /// [`snapshot_every`](ReplicaOptions::snapshot_every), whichever comes first. What was written before a start does not count.
+    /// [`snapshot_every`](ReplicaOptions::snapshot_every), whichever comes first. What was written before a start counts, too.
     pub fn snapshot_every_bytes(mut self, bytes: u64) -> ReplicaOptions {
         self.policy.snapshot_every_bytes = Some(bytes.max(1));
         self
@@ -234,6 +239,17 @@ impl ReplicaOptions {
         self
     }
 
+    /// Keeps so many snapshots, the newest included: by default, and at least, that one alone.
+    ///
+    /// The older ones are an operator's way back, and what a copy can be made of while the replica runs: the files `base-LSN` of
+    /// its directory, which are never written again. The replica itself reads none of them, so they are no fallback for one
+    /// that has rotted. Each takes its room on the disk, and whoever starts with a lower number has the oldest ones removed.
+    /// Where a file cannot have two names none is kept.
+    pub fn snapshots_kept(mut self, snapshots: usize) -> ReplicaOptions {
+        self.store.snapshots_kept = snapshots.max(1);
+        self
+    }
+
     /// Writes snapshots no faster than this, so that appends have the disk for themselves, default as fast as it goes.
     pub fn snapshot_bytes_per_s(mut self, bytes_per_s: u64) -> ReplicaOptions {
         self.policy.snapshot_bytes_per_s = Some(bytes_per_s.max(64 << 10));
@@ -245,6 +261,14 @@ impl ReplicaOptions {
     /// fetched from the primary again. With 0, damage is found only by those who read what is damaged.
     pub fn scrub_bytes_per_s(mut self, bytes_per_s: u64) -> ReplicaOptions {
         self.scrub_bytes_per_s = Some(bytes_per_s).filter(|rate| *rate > 0);
+        self
+    }
+
+    /// How long the threads of a replica that ends get to do so, default ten seconds: then
+    /// [`shutdown`](Replica::shutdown) and the drop of the last handle leave those behind that wait for a disk which stands
+    /// still. The hand-over before that has a time of its own, [`Timing::transfer_max`].
+    pub fn close_max(mut self, close_max: Duration) -> ReplicaOptions {
+        self.close_max = close_max;
         self
     }
 

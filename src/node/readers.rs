@@ -228,7 +228,7 @@ impl Readers {
         subscriber.is_ready = false;
         let (life, bytes_max) = (subscriber.life, subscriber.credit.min(READ_BYTES));
         let read = match &view.reader {
-            Some(reader) => read_records(reader, subscriber.next, view.through, bytes_max),
+            Some(reader) => read_records((reader, &self.mail), subscriber.next, view.through, bytes_max),
             // It is opened again: then there is a note.
             None => return,
         };
@@ -247,7 +247,7 @@ impl Readers {
             Err(ReplicaError::Log(Error::Closed)) => {}
             Err(error) => {
                 self.subscribers.remove(&key);
-                let reply = Reply::Refused(self.refused(error));
+                let reply = Reply::Refused(Readers::refused(error));
                 self.leave(Note::Part { key, life, reply, pieces: vec![] });
             }
         }
@@ -264,7 +264,7 @@ impl Readers {
         let (reply, pieces) = match read {
             Ok(read) => read,
             Err(error) => {
-                let reply = Reply::Refused(self.refused(error));
+                let reply = Reply::Refused(Readers::refused(error));
                 return self.leave(Note::Answer { asker, reply, pieces: vec![], is_large: false });
             }
         };
@@ -282,7 +282,7 @@ impl Readers {
     fn records(&self, from: Lsn, bytes_max: u64) -> Result<(Reply, Vec<Bytes>)> {
         let View { through, reader, .. } = self.shown.view();
         let reader = reader.ok_or(Refused::Busy)?;
-        let (records, next) = read_records(&reader, from.max(Lsn::FIRST), through, bytes_max)?;
+        let (records, next) = read_records((&reader, &self.mail), from.max(Lsn::FIRST), through, bytes_max)?;
         Ok(records_reply(records, next, through))
     }
 
@@ -293,19 +293,18 @@ impl Readers {
         let range = committed.ok_or_else(|| Refused::NotPossible {
             reason: format!("the records are not committed here; the newest that is, is {through}"),
         })?;
-        let read = reader.read_range(range, bytes_max)?;
+        let read = reader.read_range(range, bytes_max).inspect_err(|error| self.mail.doubt(error))?;
         let (group, frames) = read.ok_or_else(|| Refused::Trimmed { first: reader.first() })?;
         Ok((Reply::Frames { range: group.range }, vec![frames]))
     }
 
-    /// What a client is told of an error, and the node of damage.
-    fn refused(&self, error: ReplicaError) -> Refused {
+    /// What a client is told of an error.
+    fn refused(error: ReplicaError) -> Refused {
         match error {
             ReplicaError::Refused(refused) => refused,
             ReplicaError::Log(Error::Closed) => Refused::Busy,
             ReplicaError::Log(error) => {
                 let reason = format!("the records cannot be read here: {error}; ask another replica");
-                self.leave(Note::Doubt(error));
                 Refused::NotPossible { reason }
             }
             other => Refused::NotPossible { reason: other.to_string() },

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::error::{ReplicaError, Result};
+use super::mail::Mail;
 use super::shown::Shown;
 use super::store::StoreReader;
 use super::subscription::Record;
@@ -19,10 +20,12 @@ pub(crate) const RECORDS_AT_ONCE: usize = 1 << 14;
 /// Reads the clients' records from `from` on, up to and with `through`, of about `bytes_max` in all and not too many, and
 /// tells where to go on. The records are parts of what was read, not copies.
 ///
+/// The node is told of damage that is met.
+///
 /// # Errors
 /// [`Refused::Trimmed`] if they are not there any more; otherwise as the store says.
 pub(crate) fn read_records(
-    reader: &StoreReader,
+    (reader, mail): (&StoreReader, &Mail),
     from: Lsn,
     through: Lsn,
     bytes_max: u64,
@@ -39,7 +42,10 @@ pub(crate) fn read_records(
             Ok(None) | Err(Error::Trimmed { .. }) if records.is_empty() => return Err(trimmed(reader)),
             Ok(None) | Err(_) if !records.is_empty() => break,
             Ok(None) => return Err(trimmed(reader)),
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                mail.doubt(&error);
+                return Err(error.into());
+            }
         };
         bytes += frames.len() as u64;
         take_records(&frames, (next, through), &mut records);
@@ -76,14 +82,14 @@ fn take_records(frames: &Bytes, (from, through): (Lsn, Lsn), records: &mut Vec<R
 
 impl Shown {
     /// Reads a committed record; `None` if it is the protocol's own.
-    pub(crate) fn read_one(&self, lsn: Lsn) -> Result<Option<Record>> {
+    pub(crate) fn read_one(&self, mail: &Mail, lsn: Lsn) -> Result<Option<Record>> {
         let view = self.view();
         let beyond = Error::BeyondEnd { asked: lsn, last: view.through };
         if lsn > view.through || lsn == Lsn::ZERO {
             return Err(beyond.into());
         }
         let Some(reader) = &view.reader else { return Err(beyond.into()) };
-        let (records, _) = read_records(reader, lsn, lsn, 1)?;
+        let (records, _) = read_records((reader, mail), lsn, lsn, 1)?;
         Ok(records.into_iter().next())
     }
 }

@@ -67,6 +67,18 @@ impl Replica {
 
     /// Appends records that live or die together.
     ///
+    /// ```
+    /// # #[cfg(not(feature = "quic"))] fn main() {}
+    /// # #[cfg(feature = "quic")] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+    /// # #[cfg(feature = "quic")] fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = alone(|options| options)?;
+    /// # let replica = cluster.replica.clone();
+    /// let receipt = replica.append_batch(&["two lamps", "one shade"])?.wait()?;
+    /// assert_eq!(receipt.range().map(|range| range.records()), Some(2));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As for [`append`](Replica::append).
     pub fn append_batch(&self, records: &[impl AsRef<[u8]>]) -> Result<Ticket<Receipt>> {
@@ -75,6 +87,24 @@ impl Replica {
 
     /// Appends records that live or die together, and waits for as many copies as is said; with a producer and its
     /// sequence number of the first of them, a retry is taken once.
+    ///
+    /// ```
+    /// # #[cfg(not(feature = "quic"))] fn main() {}
+    /// # #[cfg(feature = "quic")] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+    /// # #[cfg(feature = "quic")] fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = alone(|options| options)?;
+    /// # let replica = cluster.replica.clone();
+    /// use annals::protocol::request::Copies;
+    ///
+    /// let producer = replica.register()?.wait()?;
+    /// for _ in 0..2 {
+    ///     // As one does who has not seen the first answer: the same number, so it is taken once.
+    ///     let receipt = replica.append_with(&["two lamps"], Copies::All, Some((producer, 1)))?.wait()?;
+    ///     println!("record {}, for the second time: {}", receipt.lsn(), receipt.is_duplicate());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`append`](Replica::append).
@@ -110,9 +140,24 @@ impl Replica {
     }
 
     /// The committed records from one on, as they come: those that this replica has, whoever is primary.
+    ///
+    /// ```
+    /// # #[cfg(not(feature = "quic"))] fn main() {}
+    /// # #[cfg(feature = "quic")] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+    /// # #[cfg(feature = "quic")] fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = alone(|options| options)?;
+    /// # let replica = cluster.replica.clone();
+    /// use annals::Lsn;
+    ///
+    /// let receipt = replica.append(b"two lamps")?.wait()?;
+    /// let record = replica.subscribe(Lsn::FIRST).next().expect("it goes on for ever")?;
+    /// assert_eq!((record.lsn, &record.bytes[..]), (receipt.lsn(), &b"two lamps"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn subscribe(&self, from: Lsn) -> Subscription {
-        Subscription::new(Arc::clone(&self.life.shown), from)
+        Subscription::new(Arc::clone(&self.life.shown), Arc::clone(&self.life.mail), from)
     }
 
     /// Reads a committed record; `None` if it is the protocol's own.
@@ -121,7 +166,7 @@ impl Replica {
     /// [`Error::BeyondEnd`](crate::Error::BeyondEnd) if it is not committed yet, as far as known here;
     /// [`Refused::Trimmed`](crate::protocol::request::Refused::Trimmed) if it is not there any more.
     pub fn read(&self, lsn: Lsn) -> Result<Option<Record>> {
-        self.life.shown.read_one(lsn)
+        self.life.shown.read_one(&self.life.mail, lsn)
     }
 
     /// Up to which LSN must be read to see all that was acknowledged before this was asked (S8)? Answered once this
@@ -186,6 +231,12 @@ impl Replica {
 
     /// Hands the primary's role over: to this replica, or to whoever has most. No append fails by it.
     ///
+    /// ```no_run
+    /// # fn hand_over(replica: &annals::node::Replica) -> Result<(), annals::node::ReplicaError> {
+    /// replica.transfer_to(None)?.wait() // to whoever has most
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As for [`append`](Replica::append).
     pub fn transfer_to(&self, id: Option<ReplicaId>) -> Result<Ticket<()>> {
@@ -225,6 +276,24 @@ impl Replica {
     /// Adds a replica as a learner: it receives the log, and does not vote. `disk` is what its own
     /// [`join`](super::ReplicaOptions::join), or its status, says. To make it a voter, see
     /// [`promote_learner`](Replica::promote_learner).
+    ///
+    /// ```no_run
+    /// # fn add(replica: &annals::node::Replica, disk: annals::DiskId) -> Result<(), annals::node::ReplicaError> {
+    /// use annals::ReplicaId;
+    /// use annals::protocol::Stage;
+    /// use annals::protocol::request::NodeStatus;
+    ///
+    /// let four = ReplicaId::new(4);
+    /// replica.add_replica(four, disk)?.wait()?; // gets the log from now on
+    /// let has_all = |status: NodeStatus| {
+    ///     status.peers.iter().any(|peer| peer.id == four && peer.stage == Stage::Streaming)
+    /// };
+    /// while !has_all(replica.status()?) {
+    ///     std::thread::sleep(std::time::Duration::from_millis(100));
+    /// }
+    /// replica.promote_learner(four, 0)?.wait() // has it all, and votes
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`append`](Replica::append).
@@ -275,8 +344,8 @@ impl Replica {
     ///
     /// # Errors
     /// [`ReplicaError::Log`] if the log could not be closed cleanly: it will be recovered when it is opened again.
-    /// [`ReplicaError::TimedOut`] if that takes longer than ten seconds, because the disk stands still: the directory
-    /// stays locked until it goes on, or the process ends.
+    /// [`ReplicaError::TimedOut`] if that takes longer than [`close_max`](crate::node::ReplicaOptions::close_max),
+    /// because the disk stands still: the directory stays locked until it goes on, or the process ends.
     pub fn shutdown(self) -> Result<()> {
         self.life.shut_down()
     }

@@ -81,7 +81,7 @@ pub(crate) fn start(
         audience,
         shown: Arc::clone(&shown),
     };
-    let transfer_max = config.timing.transfer_max;
+    let (transfer_max, close_max) = (config.timing.transfer_max, options.close_max);
     let node = Node::new((config, options.driver), (driver, origin), ways, upkeep, (own, peers));
     let running = place.begin(Box::new(node))?;
     let mut others = vec![apply_thread, readers_thread, feeder_thread];
@@ -94,7 +94,7 @@ pub(crate) fn start(
     }
     let body = Body { running, others, scrub: goes_on, disk: (to_disk, disk_thread) };
     let body = Mutex::new(Some(body));
-    Ok(Replica::new(Arc::new(Life { me, shown, mail, transfer_max, body })))
+    Ok(Replica::new(Arc::new(Life { me, shown, mail, transfer_max, close_max, body })))
 }
 
 /// What is said now of where the others are goes before what was known.

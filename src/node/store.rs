@@ -4,6 +4,7 @@ mod append;
 mod bulk;
 mod extract;
 mod front;
+mod kept;
 mod mend;
 mod open;
 mod part;
@@ -57,6 +58,9 @@ pub struct StoreOptions {
     /// Bytes at the end of the log that are read when it is opened, whatever the extracts of segments say. More than may
     /// wait for its commit: by default 96 MiB.
     pub newest_bytes: u64,
+    /// Snapshots that are kept, the newest included: at least that one, which by default is the only one. Opening the
+    /// store removes what is more: whoever opens that of another says [`usize::MAX`].
+    pub snapshots_kept: usize,
     /// How groups are written; by default as it was found to be the fastest when the store was made.
     pub write_method: Option<WriteMethod>,
 }
@@ -67,6 +71,7 @@ impl Default for StoreOptions {
             segment_bytes: 64 << 20,
             cache_bytes: 32 << 20,
             newest_bytes: 96 << 20,
+            snapshots_kept: 1,
             write_method: None,
         }
     }

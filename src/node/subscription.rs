@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::error::{ReplicaError, Result};
+use super::mail::Mail;
 use super::reading::{READ_BYTES, read_records};
 use super::shown::{Shown, View};
 use crate::error::Error;
@@ -30,6 +31,7 @@ pub struct Record {
 /// replica was shut down, or after an error.
 pub struct Subscription {
     shown: Arc<Shown>,
+    mail: Arc<Mail>,
     /// The next LSN to be read from the log.
     next: Lsn,
     ready: VecDeque<Record>,
@@ -39,12 +41,30 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub(crate) fn new(shown: Arc<Shown>, from: Lsn) -> Subscription {
+    pub(crate) fn new(shown: Arc<Shown>, mail: Arc<Mail>, from: Lsn) -> Subscription {
         let (next, ready) = (from.max(Lsn::FIRST), VecDeque::new());
-        Subscription { shown, next, ready, failed: None, has_failed: false }
+        Subscription { shown, mail, next, ready, failed: None, has_failed: false }
     }
 
     /// The next record, if it comes within this time; `None` if not.
+    ///
+    /// ```
+    /// # #[cfg(not(feature = "quic"))] fn main() {}
+    /// # #[cfg(feature = "quic")] include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+    /// # #[cfg(feature = "quic")] fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = alone(|options| options)?;
+    /// # let replica = cluster.replica.clone();
+    /// use std::time::Duration;
+    ///
+    /// use annals::Lsn;
+    ///
+    /// let mut records = replica.subscribe(Lsn::FIRST);
+    /// assert!(records.next_timeout(Duration::from_millis(1))?.is_none(), "nobody has appended yet");
+    /// replica.append(b"two lamps")?.wait()?;
+    /// assert_eq!(&records.next().expect("one was appended")?.bytes[..], b"two lamps");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Refused::Trimmed`](crate::protocol::request::Refused::Trimmed) if the replica has it no more, [`ReplicaError::Closed`] once it is shut down,
@@ -76,7 +96,7 @@ impl Subscription {
 
     fn read(&mut self, view: &View) -> Result<()> {
         let Some(reader) = &view.reader else { return Ok(()) };
-        let (records, next) = match read_records(reader, self.next, view.through, READ_BYTES) {
+        let (records, next) = match read_records((reader, &self.mail), self.next, view.through, READ_BYTES) {
             // The store has failed, and the node is about to hear of it: then there will be another reader.
             Err(ReplicaError::Log(Error::Closed)) => {
                 self.failed = Some(view.openings);
@@ -120,6 +140,7 @@ mod tests {
     use crate::disk::Disk;
     use crate::disk::sim::SimDisk;
     use crate::node::frames::frame_group;
+    use crate::node::place::Bell;
     use crate::node::store::{ReplicaStore, StoreOptions};
     use crate::protocol::{Base, Content, Group, Member, Membership, Quorums, Voter};
     use crate::types::{DiskId, LsnRange, ReplicaId};
@@ -151,10 +172,10 @@ mod tests {
         write(&mut store, 1, Content::EpochStart, &[]);
         write(&mut store, 2, Content::PLAIN, &[b"one"]);
 
-        let shown = Shown::new();
+        let (shown, (mail, _notes)) = (Shown::new(), Mail::new(Bell::new(|| {})));
         shown.reopened(Some(store.reader()));
         shown.advance(Lsn::new(2));
-        let mut subscription = Subscription::new(Arc::clone(&shown), Lsn::FIRST);
+        let mut subscription = Subscription::new(Arc::clone(&shown), mail, Lsn::FIRST);
         assert_eq!(subscription.next_timeout(SOON).unwrap().unwrap().bytes, b"one"[..]);
         // Three more were shown, and then lost: the disk had not synced them.
         shown.advance(Lsn::new(5));

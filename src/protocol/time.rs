@@ -30,6 +30,12 @@ impl Time {
         Time(self.0.saturating_add(u64::try_from(later.as_nanos()).unwrap_or(u64::MAX)))
     }
 
+    /// The moment `earlier` before this one; the beginning if there is none.
+    #[must_use]
+    pub fn minus(self, earlier: Duration) -> Time {
+        Time(self.0.saturating_sub(u64::try_from(earlier.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// How long after `earlier` this is; nothing if it is not after it.
     #[must_use]
     pub const fn since(self, earlier: Time) -> Duration {

@@ -40,6 +40,35 @@ pub struct Salvaged {
 /// Durable when it returns; until it is whole it has no superblock and cannot be opened. What a failure leaves is
 /// removed where that is possible, and what a crash leaves is for the caller to remove.
 ///
+/// ```
+/// # #[cfg(unix)]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+///
+/// use annals::disk::{Disk, RealDisk};
+/// use annals::repair::{self, Silent};
+/// # use annals::{LogOptions, Lsn};
+/// # let temporary = tempfile::tempdir()?;
+/// # let dir = temporary.path().join("orders");
+/// # let log = LogOptions::new(&dir).segment_bytes(1 << 20).open()?;
+/// # log.append_durable(b"two lamps")?;
+/// # log.close()?;
+///
+/// # let new = temporary.path().join("salvaged");
+/// # std::fs::create_dir(&new)?;
+/// let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(&dir)?);
+/// let report = repair::verify(&disk, 2, &Silent)?;
+/// let salvaged = repair::salvage(&disk, &report, &RealDisk::open(&new)?, &Silent)?;
+/// assert_eq!((salvaged.records, salvaged.gaps.len()), (1, 0));
+///
+/// let log = LogOptions::new(&new).open()?;
+/// assert_eq!(&*log.read(Lsn::FIRST)?, b"two lamps");
+/// # log.close()?;
+/// # Ok(())
+/// # }
+/// # #[cfg(not(unix))] fn main() {}
+/// ```
+///
 /// # Errors
 /// [`Error::NotEmpty`]; [`Error::NotALog`] if nothing is known of the old log; [`Error::InUse`] if somebody is about
 /// to put a log on `to`; [`Error::Outdated`] if the old log is not any more what the report says;

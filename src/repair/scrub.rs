@@ -37,6 +37,29 @@ pub struct Scrubbed {
 /// nothing of the newest segment while that can grow, nor of how the segments fit together: that is
 /// [`verify`](super::verify()).
 ///
+/// ```
+/// # #[cfg(unix)]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+///
+/// use annals::disk::{Disk, RealDisk};
+/// use annals::repair::{self, Silent};
+/// # use annals::{LogOptions, Lsn};
+/// # let temporary = tempfile::tempdir()?;
+/// # let dir = temporary.path().join("orders");
+/// # let log = LogOptions::new(&dir).segment_bytes(1 << 20).open()?;
+/// # log.append_durable(b"two lamps")?;
+/// # log.close()?;
+///
+/// let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(&dir)?);
+/// let mut found = |stretch: &repair::Stretch| println!("damaged: {stretch:?}");
+/// let scrubbed = repair::scrub(&disk, Some(16 << 20), &mut found, &Silent)?; // 16 MiB a second
+/// assert_eq!(scrubbed.damaged, 0);
+/// # Ok(())
+/// # }
+/// # #[cfg(not(unix))] fn main() {}
+/// ```
+///
 /// # Errors
 /// [`Error::NotALog`], [`Error::NewerVersion`], and whatever the operating system says of a file itself; blocks that
 /// cannot be read are damage. [`Error::TimedOut`] if the watcher gives up.

@@ -67,7 +67,7 @@ impl Slots {
         if let Ok(chosen) = choose_slot(&all[..there]) {
             slots.is_newest = chosen.other_is_sound;
             slots.report.chosen = Some(chosen.superblock);
-            slots.refusal.take_if(|refusal| matches!(refusal, Error::SuperblockDamaged));
+            slots.refusal = None;
         }
         let counts = slots.chosen().map_or(0, |superblock| superblock.sequence);
         slots.corrected.take_if(|corrected| corrected.sequence <= counts);

@@ -135,7 +135,7 @@ impl Survey {
                 self.unfinished_repair.get_or_insert_with(|| name.clone());
                 FileRole::Quarantine
             }
-            FileName::Extract(_) => FileRole::Replica,
+            FileName::Extract(_) | FileName::Kept(_) => FileRole::Replica,
             FileName::Other if OF_A_REPLICA.contains(&&*name) => FileRole::Replica,
             FileName::Unfinished | FileName::Other => FileRole::Other,
         };
@@ -152,7 +152,8 @@ impl Survey {
 /// Whether an unfinished file is one that only a log makes: others are nobody's business here.
 fn is_own(name: &str) -> bool {
     let stem = name.strip_suffix(UNFINISHED).unwrap_or(name);
-    stem == "probe" || !matches!(FileName::of(stem), FileName::Other | FileName::Unfinished)
+    stem == "probe"
+        || !matches!(FileName::of(stem), FileName::Other | FileName::Kept(_) | FileName::Unfinished)
 }
 
 /// The log that most of the files name.

@@ -30,6 +30,28 @@ const ALIKE: usize = 3;
 ///
 /// Changes nothing, and works beside a writer: then it is about what is known to be durable.
 ///
+/// ```
+/// # #[cfg(unix)]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+///
+/// use annals::disk::{Disk, RealDisk};
+/// use annals::repair::{self, Silent};
+/// # use annals::{LogOptions, Lsn};
+/// # let temporary = tempfile::tempdir()?;
+/// # let dir = temporary.path().join("orders");
+/// # let log = LogOptions::new(&dir).segment_bytes(1 << 20).open()?;
+/// # log.append_durable(b"two lamps")?;
+/// # log.close()?;
+///
+/// let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(&dir)?);
+/// let report = repair::inspect(&*disk)?; // headers only
+/// assert_eq!(report.segments.len(), 1);
+/// # Ok(())
+/// # }
+/// # #[cfg(not(unix))] fn main() {}
+/// ```
+///
 /// # Errors
 /// [`Error::NotALog`] if there is neither a superblock nor a segment, [`Error::NewerVersion`], and whatever the
 /// operating system says of the directory, or of the opening of a file. Damage is no error: the report tells it.

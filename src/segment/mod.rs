@@ -21,7 +21,7 @@ pub(crate) use examine::{Examined, Question, examine};
 pub(crate) use extent::{Extent, Noted};
 pub(crate) use life::{Life, find_life, is_of_one_life};
 #[cfg(any(feature = "quic", feature = "sim"))]
-pub(crate) use name::{BASE, DAMAGED, INSTALLING, PEERS, STAGE, extract_name};
+pub(crate) use name::{BASE, DAMAGED, INSTALLING, PEERS, STAGE, extract_name, kept_name};
 pub(crate) use name::{
     FileName, INCOMPLETE, LOCK, OF_A_REPLICA, PENDING, QUARANTINE, SUPERBLOCK, UNFINISHED, is_stamp,
     segment_name, spare_name,

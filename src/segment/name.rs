@@ -10,6 +10,8 @@ pub(crate) const SUPERBLOCK: &str = "superblock";
 pub(crate) const INCOMPLETE: &str = "backup-incomplete";
 /// A replica's newest snapshot.
 pub(crate) const BASE: &str = "base";
+/// What the name of a snapshot begins with that was the base before, and is kept.
+const KEPT: &str = "base-";
 /// A snapshot that a replica receives.
 pub(crate) const STAGE: &str = "stage";
 /// One that it is about to begin with.
@@ -42,6 +44,8 @@ pub(crate) enum FileName {
     Spare(u64),
     /// What a replica has noted of the frames of the segment that begins with this LSN.
     Extract(Lsn),
+    /// The snapshot of this LSN, which was a replica's base before and is kept.
+    Kept(Lsn),
     /// A file that was being prepared, worth nothing.
     Unfinished,
     /// What a repair has put aside, or the journal of one that is done.
@@ -71,6 +75,9 @@ impl FileName {
         };
         if let Some(digits) = name.strip_suffix(EXTRACT) {
             return number(digits, 20).map_or(FileName::Other, |lsn| FileName::Extract(Lsn::new(lsn)));
+        }
+        if let Some(digits) = name.strip_prefix(KEPT) {
+            return number(digits, 20).map_or(FileName::Other, |lsn| FileName::Kept(Lsn::new(lsn)));
         }
         let Some(stem) = name.strip_suffix(".seg") else { return FileName::Other };
         match stem.strip_prefix("spare-") {
@@ -105,6 +112,12 @@ pub(crate) fn extract_name(first: Lsn) -> String {
     format!("{:020}{EXTRACT}", first.get())
 }
 
+/// The name of the snapshot of `lsn` once it is not the base any more.
+#[cfg(any(feature = "quic", feature = "sim"))]
+pub(crate) fn kept_name(lsn: Lsn) -> String {
+    format!("{KEPT}{:020}", lsn.get())
+}
+
 /// The name of the prepared segment `number`.
 pub(crate) fn spare_name(number: u64) -> String {
     format!("spare-{number:06}.seg")
@@ -121,6 +134,8 @@ mod tests {
             assert_eq!(FileName::of(&segment_name(Lsn::new(number))), FileName::Segment(Lsn::new(number)));
             let extract = format!("{number:020}{EXTRACT}");
             assert_eq!(FileName::of(&extract), FileName::Extract(Lsn::new(number)));
+            let kept = format!("{KEPT}{number:020}");
+            assert_eq!(FileName::of(&kept), FileName::Kept(Lsn::new(number)));
         }
     }
 
@@ -149,7 +164,18 @@ mod tests {
 
     #[test]
     fn foreign_names_are_none_of_the_log() {
-        for name in ["", "x", "1.seg", "spare-.seg", "spare-1.seg", "+0000000000000000001.seg", ".seg"] {
+        for name in [
+            "",
+            "x",
+            "1.seg",
+            "spare-.seg",
+            "spare-1.seg",
+            "+0000000000000000001.seg",
+            ".seg",
+            "base",
+            "base-",
+            "base-17",
+        ] {
             assert_eq!(FileName::of(name), FileName::Other, "{name}");
         }
         assert_eq!(FileName::of("superblock.tmp"), FileName::Unfinished);

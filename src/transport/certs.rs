@@ -48,6 +48,26 @@ impl Validity {
 }
 
 /// An authority of one cluster, which signs certificates.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use annals::protocol::request::ClientRole;
+/// use annals::transport::certs::{Authority, Validity};
+/// use annals::{ClusterId, ReplicaId};
+///
+/// # let temporary = tempfile::tempdir()?;
+/// # let dir = temporary.path();
+/// let (year, cluster) = (Validity::days(365), ClusterId::new(4711));
+/// let authority = Authority::create(dir, cluster, year)?; // ca.pem and ca.key
+/// for number in 1..=3 {
+///     authority.replica(ReplicaId::new(number), year)?.write(dir, &format!("replica-{number}"))?;
+/// }
+/// // Who may append, and read, and nothing else.
+/// let shop = authority.client(ClientRole::Append, "shop", year)?.write(dir, "append-shop")?;
+/// assert!(shop.cert.exists() && shop.key.exists());
+/// # Ok(())
+/// # }
+/// ```
 pub struct Authority {
     cluster: ClusterId,
     cert: String,

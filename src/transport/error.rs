@@ -130,7 +130,18 @@ impl fmt::Display for CertificateFault {
 impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TransportError::Bind { address, source } => write!(f, "could not listen at {address}: {source}"),
+            TransportError::Bind { address, source } => {
+                write!(f, "could not listen at {address}: {source}")?;
+                match source.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        f.write_str("; end the process that has it, or choose another address")
+                    }
+                    io::ErrorKind::AddrNotAvailable => {
+                        f.write_str("; choose an address that this machine has")
+                    }
+                    _ => Ok(()),
+                }
+            }
             TransportError::File { doing, file, source } => {
                 write!(f, "could not {doing} {}: {source}", file.display())
             }

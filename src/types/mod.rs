@@ -7,6 +7,13 @@ use std::fmt;
 /// A record's log sequence number: dense, from 1, one for each record.
 ///
 /// [`Lsn::ZERO`] stands for "before the first record".
+///
+/// ```
+/// use annals::Lsn;
+///
+/// assert_eq!(Lsn::FIRST.get(), 1);
+/// assert_eq!(Lsn::new(7).next(), Lsn::new(8));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Lsn(u64);
 
@@ -50,6 +57,13 @@ impl Lsn {
 }
 
 /// Records with dense LSNs, both ends included; never empty.
+///
+/// ```
+/// use annals::{Lsn, LsnRange};
+///
+/// let range = LsnRange::new(Lsn::new(3), Lsn::new(5)).expect("it is not empty");
+/// assert_eq!((range.records(), range.to_string()), (3, "3 to 5".to_owned()));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LsnRange {
     /// The first record.

@@ -80,7 +80,7 @@ impl Fleet {
                 return status.id.get();
             }
             assert!(Instant::now() < deadline, "no primary");
-            std::thread::yield_now();
+            std::thread::park_timeout(Duration::from_millis(1));
         }
     }
 

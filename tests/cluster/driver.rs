@@ -29,6 +29,8 @@ pub(crate) enum Local {
     Task(Task),
     LogSynced,
     SnapshotTaken(Box<crate::ledger::Snapshot>),
+    /// The log is looked through.
+    Scrub,
     Ask {
         token: u64,
         told: Told,
@@ -99,6 +101,7 @@ impl World {
             Ok(driver) => node.driver = Some(driver),
             Err(error) => return broken(2, "what was synced can be recovered", error.to_string()),
         }
+        self.scrub_later(at);
         self.drain(at)
     }
 

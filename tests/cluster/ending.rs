@@ -97,6 +97,9 @@ impl World {
             if !membership.has(node.ledger.member) {
                 continue;
             }
+            if !node.ledger.harmed.is_empty() {
+                return Some(format!("nobody has found what {} has lost", at + 1));
+            }
             let Some(driver) = &node.driver else { return Some(format!("{} is down", at + 1)) };
             let own = driver.status();
             let follows = if at == leader { Role::Primary } else { Role::Backup };

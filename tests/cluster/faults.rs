@@ -236,7 +236,7 @@ impl World {
         !is_sick(at) && whole.count() >= needed
     }
 
-    /// Records of this disk are lost; it is found out when the process starts again.
+    /// Records of this disk are lost; it is found out when the process starts again, or somebody reads them.
     fn rot(&mut self, at: usize) -> Check {
         if !self.may_harm(at) || !self.nodes[at].is_up() {
             return Ok(());
@@ -244,12 +244,18 @@ impl World {
         let node = &mut self.nodes[at];
         // What nothing vouches for cannot be told from a torn write.
         let vouched = node.storage.as_mut().map(Storage::vouch).transpose()?.unwrap_or(node.ledger.synced);
-        let frames = node.ledger.frames(node.ledger.snapshot.base.position.lsn.next(), vouched);
+        // What the base covers is read too, by peers that are behind it.
+        let is_all = self.draw.below(2) == 0;
+        let first = if is_all { node.ledger.begin.lsn } else { node.ledger.snapshot.base.position.lsn };
+        let frames = node.ledger.frames(first.next(), vouched);
         let count = if frames.is_empty() { 0 } else { self.draw.between(0, 2) };
         if count == 0 && node.storage.is_some() {
             self.doubt(at)?;
         }
-        self.kill_for_a_while(at);
+        // A process that is up does not notice, before somebody reads it.
+        if count == 0 || self.nodes[at].storage.is_none() || self.draw.below(2) == 0 {
+            self.kill_for_a_while(at);
+        }
         for _ in 0..count {
             let first = self.draw.below(frames.len() as u64) as usize;
             let (place, more) = (self.draw.next(), self.draw.below(5) as usize);
@@ -260,6 +266,7 @@ impl World {
                 Some(storage) => {
                     let is_found = storage.rot(&frame, place);
                     node.ledger.harmed.extend(is_found.then_some(range.last));
+                    node.ledger.was_harmed |= is_found;
                 }
                 None => {
                     node.ledger.is_noted = true;

@@ -69,8 +69,10 @@ pub(crate) struct Ledger {
     pub(crate) lost: Vec<LsnRange>,
     /// The durable note that something was lost (S11).
     pub(crate) is_noted: bool,
-    /// Records that were damaged while the process was down, and of which something synced vouches.
+    /// Records that were damaged, of which something synced vouches, and of which nobody knows yet.
     pub(crate) harmed: Vec<Lsn>,
+    /// Whether there were any since it was whole: what is trimmed of a segment may still be found damaged.
+    pub(crate) was_harmed: bool,
     /// Nothing is there at all.
     pub(crate) is_blank: bool,
     /// It has come back from an old copy.
@@ -100,6 +102,7 @@ impl Ledger {
             lost: vec![],
             is_noted: false,
             harmed: vec![],
+            was_harmed: false,
             is_blank: false,
             is_forgetful: false,
             commit: Lsn::ZERO,
@@ -156,6 +159,7 @@ impl Ledger {
         let stay = after.get() - self.begin.lsn.get();
         self.slots.truncate(stay as usize);
         self.memberships.retain(|(lsn, _)| *lsn <= after);
+        self.harmed.retain(|lsn| *lsn <= after);
         self.synced = self.synced.min(after);
         self.commit = self.commit.min(after);
         self.lost.retain_mut(|range| {
@@ -186,7 +190,22 @@ impl Ledger {
             self.begin_chain = slot.chain;
         }
         self.memberships.retain(|(lsn, _)| *lsn > through);
+        self.harmed.retain(|lsn| *lsn > self.begin.lsn);
         self.lost.retain(|range| range.last > through);
+    }
+
+    /// What was harmed and the base covers is not lost, but forgotten; of the epoch before the log, a gap leaves a lower bound.
+    pub(crate) fn forget_harmed(&mut self, begin: Position) {
+        let covered = self.snapshot.base.position.lsn;
+        if begin.lsn <= self.begin.lsn || begin.lsn > covered || !self.was_harmed {
+            return;
+        }
+        let harmed = self.harmed.clone();
+        self.trim(begin.lsn);
+        self.harmed = harmed;
+        if begin.epoch <= self.begin.epoch {
+            self.begin.epoch = begin.epoch;
+        }
     }
 
     /// The staged snapshot is what the log begins with.
@@ -199,6 +218,7 @@ impl Ledger {
         self.snapshot = Snapshot { base, chain: stage.chain, contents: Some(stage.offer.contents) };
         self.slots.clear();
         self.memberships.clear();
+        self.harmed.clear();
         self.lost.clear();
     }
 
@@ -366,6 +386,7 @@ impl Ledger {
     /// Nothing is lost any more, and every copy counts.
     pub(crate) fn is_whole_again(&mut self) {
         self.is_noted = false;
+        self.was_harmed = false;
         self.slots.iter_mut().for_each(|slot| slot.counts = true);
     }
 

@@ -25,6 +25,7 @@ mod oracle;
 mod process;
 mod record;
 mod runs;
+mod scrubs;
 #[path = "../support/seeds.rs"]
 mod seeds;
 mod storage;

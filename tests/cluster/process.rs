@@ -31,6 +31,7 @@ impl World {
             }
             Local::LogSynced => self.log_synced(at),
             Local::SnapshotTaken(snapshot) => self.snapshot_taken(at, *snapshot),
+            Local::Scrub => self.scrub(at),
             Local::Ask { token, told } => self.asked(at, token, told),
             Local::Tell(told) => self.feed_all(at, told),
         }
@@ -99,7 +100,7 @@ impl World {
     }
 
     /// What is read has to be what the ledger says, byte for byte.
-    fn read(&mut self, at: usize, task: Task) -> Result<Vec<Done>, Violation> {
+    pub(crate) fn read(&mut self, at: usize, task: Task) -> Result<Vec<Done>, Violation> {
         let node = &mut self.nodes[at];
         let done = match &mut node.storage {
             Some(storage) => storage.perform(task)?,
@@ -385,6 +386,8 @@ impl World {
             return broken(5, "what is committed never goes back", format!("{lsn} after {}", node.commit));
         }
         node.commit = lsn;
+        self.read_as_client(at)?;
+        let node = &mut self.nodes[at];
         // An idle log advances the watermark on its disk now and then.
         if self.draw.below(8) == 0 {
             node.ledger.commit = node.ledger.commit.max(lsn.min(node.ledger.synced));

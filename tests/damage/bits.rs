@@ -4,7 +4,9 @@
 //! more every bit of every file is flipped, and all of those in use are repaired.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread;
 
 use annals::disk::Disk;
 use annals::repair::{Correction, Report, Silent, StretchKind, plan, repair};
@@ -64,19 +66,28 @@ fn flip_each_bit_of(left: Left) {
     let anatomy = Anatomy::of(&forged.files);
     let summed = Summed::of(&anatomy);
     let is_all = rounds() >= 100;
-    let mut chance = Chance::new(1);
+    let mut flips = vec![];
     for (name, bytes) in &forged.files.0 {
         for at in places(bytes, is_all) {
             // Another one from byte to byte.
             let one = (at / 5 % 8) as u8;
             let bits = if is_all { 0..8 } else { one..one + 1 };
-            for bit in bits {
-                let flipped = Flipped { name, correction: Correction { offset: at, bit } };
-                let is_repaired = is_all && summed.contains(name, at) || chance.below(12) == 0;
-                flipped.check(&forged, &anatomy, summed.contains(name, at), is_repaired);
-            }
+            flips.extend(bits.map(|bit| Flipped { name, correction: Correction { offset: at, bit } }));
         }
     }
+    let check = |(number, flipped): (u64, &Flipped<'_>)| {
+        let is_summed = summed.contains(flipped.name, flipped.correction.offset);
+        let is_repaired = is_all && is_summed || Chance::new(number).below(12) == 0;
+        flipped.check(&forged, &anatomy, is_summed, is_repaired);
+    };
+    // Each is for itself, and together they are most of what this suite does.
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        for first in 0..threads {
+            let part = (0..).zip(&flips).skip(first).step_by(threads);
+            scope.spawn(move || part.for_each(check));
+        }
+    });
 }
 
 struct Flipped<'a> {

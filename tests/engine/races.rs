@@ -30,7 +30,8 @@ fn payload(writer: u64, count: u64) -> Vec<u8> {
     let mut chance = Chance::new(writer << 32 | count);
     let mut bytes = [writer.to_le_bytes(), count.to_le_bytes()].concat();
     let more = chance.below(1500) as usize;
-    bytes.extend(std::iter::repeat_n(chance.next() as u8, more));
+    // Filled and copied at once: byte by byte it was a fifth of what this suite did.
+    bytes.extend_from_slice(&vec![chance.next() as u8; more]);
     bytes
 }
 

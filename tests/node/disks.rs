@@ -1,5 +1,7 @@
 //! Disks that fail, stand still, or lose what they had.
 
+use std::time::Duration;
+
 use annals::Lsn;
 use annals::disk::sim::{CrashPolicy, Fail, Fault, Operation};
 use annals::protocol::request::{ClientRole, DiskHealth, Refused, Reply, Request};
@@ -111,6 +113,73 @@ fn damage_that_nobody_reads_is_found_and_comes_back_from_a_peer() {
     assert_eq!(fleet.records(victim, last), there);
 }
 
+/// Three replicas with a log of some segments, that nobody looks through in the background; and its last record.
+fn unscrubbed() -> (Fleet, Lsn) {
+    let fleet = Fleet::tuned(3, |options| options.scrub_bytes_per_s(0));
+    let records: Vec<_> = (0..300_u32).map(|n| fleet.append(&n.to_le_bytes().repeat(1000)).lsn()).collect();
+    let last = *records.last().expect("there are some");
+    fleet.all_show(last);
+    (fleet, last)
+}
+
+/// Blocks inside of the second segment of this replica cannot be read any more, and nothing of it is in memory.
+fn lose_a_segment(fleet: &mut Fleet, victim: u64) {
+    fleet.replicas[victim as usize - 1].take().expect("it runs").shutdown().expect("it closes cleanly");
+    let disk = fleet.disks[victim as usize - 1].clone();
+    let names = annals::disk::Disk::list(&disk).expect("a disk");
+    let name = names.iter().filter(|name| name.ends_with(".seg") && !name.starts_with("spare")).nth(1);
+    disk.lose_sectors(name.expect("some are sealed"), 40_000..200_000);
+    fleet.start(victim);
+}
+
+fn is_whole_again(fleet: &Fleet, victim: u64) {
+    until("it has given it up, and got it back", || {
+        let names = annals::disk::Disk::list(&fleet.disks[victim as usize - 1]).expect("a disk");
+        let is_put_aside = names.iter().any(|name| name.starts_with("quarantine"));
+        let status = fleet.replica(victim).status().expect("it runs");
+        let is_well = status.disk_health == DiskHealth::Good && status.role != Role::Recovering;
+        (is_well && !is_put_aside && !names.iter().any(|name| name == "damaged")).then_some(())
+    });
+}
+
+/// It was an error to whoever read it, each time, and nothing came of it.
+#[test]
+fn what_a_reader_cannot_read_comes_back_from_a_peer() {
+    let (mut fleet, last) = unscrubbed();
+    let victim = fleet.primary() % 3 + 1;
+    let there = fleet.records(victim, last);
+    lose_a_segment(&mut fleet, victim);
+    fleet.all_show(last);
+    let mut subscription = fleet.replica(victim).subscribe(Lsn::FIRST);
+    let unreadable =
+        until("it comes to the bad blocks", || subscription.next_timeout(Duration::from_millis(100)).err());
+    assert!(unreadable.to_string().contains("damaged"), "{unreadable}");
+    is_whole_again(&fleet, victim);
+    fleet.all_show(last);
+    assert_eq!(fleet.records(victim, last), there);
+}
+
+/// The primary opened its log again, by what it knows of it without reading it, and met the same again.
+#[test]
+fn a_primary_that_cannot_read_what_a_peer_lacks_gets_it_back_itself() {
+    let (mut fleet, last) = unscrubbed();
+    let (primary, newcomer) = (fleet.primary(), 4);
+    lose_a_segment(&mut fleet, primary);
+    until("it leads again", || {
+        let _ = fleet.replica(fleet.primary()).transfer_to(Some(id(primary))).ok()?.wait();
+        (fleet.primary() == primary).then_some(())
+    });
+    fleet.add_disk();
+    let disk = fleet.options(newcomer).join_on(&fleet.disk(newcomer)).expect("a blank disk");
+    let joined = fleet.try_start(newcomer).expect("a newcomer");
+    until("it is added", || {
+        let learner = Change::AddLearner(annals::protocol::Member { id: id(newcomer), disk });
+        fleet.replica(fleet.primary()).change(learner).expect("it runs").wait().ok()
+    });
+    until("it has caught up", || (joined.status().expect("it runs").applied >= last).then_some(()));
+    is_whole_again(&fleet, primary);
+}
+
 #[test]
 fn a_disk_that_was_lost_does_not_come_back_as_if_nothing_had_happened() {
     let mut fleet = Fleet::new(3);
@@ -139,8 +208,24 @@ fn a_disk_that_was_lost_does_not_come_back_as_if_nothing_had_happened() {
 }
 
 #[test]
+fn a_replica_on_a_full_disk_starts_and_shows_what_it_has() {
+    let mut fleet = Fleet::new(3);
+    let victim = fleet.primary() % 3 + 1;
+    let last = fleet.append(&[7; 1000]).lsn();
+    fleet.all_show(last);
+    fleet.replicas[victim as usize - 1].take().expect("it runs").shutdown().expect("it closes cleanly");
+    let disk = fleet.disks[victim as usize - 1].clone();
+    disk.set_capacity(Some(disk.used()));
+    fleet.start(victim);
+    fleet.all_show(last);
+    assert_eq!(fleet.records(victim, last), fleet.records(fleet.primary(), last));
+    disk.set_capacity(None);
+    fleet.all_show(fleet.append(b"after").lsn());
+}
+
+#[test]
 fn a_replica_can_be_ended_although_its_disk_stands_still() {
-    let mut fleet = Fleet::new(1);
+    let mut fleet = Fleet::tuned(1, |options| options.close_max(Duration::from_millis(200)));
     fleet.append(b"one");
     let disk = fleet.disks[0].clone();
     disk.stall();

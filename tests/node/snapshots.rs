@@ -281,6 +281,37 @@ fn snapshots_are_taken_and_the_log_is_trimmed_by_itself() {
     });
 }
 
+/// What an operator may do with one: it takes the place of the newest, and the records after it are applied again.
+#[test]
+fn older_snapshots_are_kept_and_one_can_be_gone_back_to() {
+    let tape = Tape::default();
+    let mut fleet = Fleet::asleep(1);
+    let options = |fleet: &Fleet, tape| taped(fleet.options(1).snapshots_kept(3), tape);
+    fleet.start_with(1, options(&fleet, &tape));
+    let mut taken = vec![];
+    for n in 0..5_u8 {
+        fleet.append(&[n; 100]);
+        taken.push(snapshot(&fleet, 1));
+    }
+    let last = fleet.append(b"after").lsn();
+    let kept = |fleet: &Fleet| {
+        let mut names = fleet.disk(1).list().expect("a disk that lists");
+        names.retain(|name| name.starts_with("base"));
+        names.sort();
+        names
+    };
+    let named = |lsn: &Lsn| format!("base-{:020}", lsn.get());
+    assert_eq!(kept(&fleet), ["base".to_owned(), named(&taken[2]), named(&taken[3])]);
+    fleet.replicas[0].take().expect("it runs").shutdown().expect("it closes cleanly");
+    fleet.disk(1).rename(&named(&taken[2]), "base").expect("it is there");
+    let again = Tape::default();
+    fleet.start_with(1, options(&fleet, &again));
+    assert_eq!(fleet.replica(1).status().expect("it runs").snapshot, taken[2]);
+    let applied = fleet.replica(1).applied(last).expect("it runs").wait_timeout(PATIENCE);
+    assert!(applied.expect("it is applied") >= last);
+    assert_eq!(again.read(), tape.read());
+}
+
 /// A machine whose snapshot does not end before it is let.
 #[derive(Clone, Default)]
 struct Slow(Arc<(Mutex<(bool, bool)>, Condvar)>);

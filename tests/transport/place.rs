@@ -125,7 +125,7 @@ impl Place {
         let deadline = Instant::now() + LONG;
         while !is_so(&self.transport.stats()) {
             assert!(Instant::now() < deadline, "in vain: {:?}", self.transport.stats());
-            std::thread::yield_now();
+            std::thread::park_timeout(Duration::from_millis(1));
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
 
 use crate::cli::StartArgs;
 use crate::demo::Signals;
-use crate::demo::cast::{Cast, node_of};
+use crate::demo::cast::{By, Cast, node_of};
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::settings::{Policy, name};
@@ -34,10 +34,10 @@ pub(crate) async fn run(program: &Path, args: &StartArgs) -> Result<()> {
             (Some(dir), path)
         }
     };
-    let (home, _) = Home::open(&kept, args.costs.costs())?;
+    let (home, is_new) = Home::open(&kept, args.costs.costs())?;
     let mut cast = Cast::new(home, program)?;
     let ran = tokio::select! {
-        ran = play(&mut cast, args.policy) => ran,
+        ran = play(&mut cast, args.policy, is_new) => ran,
         stopped = signals.stopped() => stopped,
     };
     println!("ending the nodes");
@@ -50,12 +50,18 @@ pub(crate) async fn run(program: &Path, args: &StartArgs) -> Result<()> {
     if matches!(ran, Err(Error::Stopped)) { Ok(()) } else { ran }
 }
 
-async fn play(cast: &mut Cast, policy: Option<Policy>) -> Result<()> {
+async fn play(cast: &mut Cast, policy: Option<Policy>, is_new: bool) -> Result<()> {
     cast.start_all_with(policy)?;
     match policy {
         // Nobody leads before the user says who.
         Some(Policy::Manual) => drop(cast.wait_for(1, "N01 answers", |seen| seen["nodes"].is_array()).await?),
-        _ => drop(cast.wait_until_well().await?),
+        _ => {
+            let seen = cast.wait_until_well().await?;
+            // In a new cluster N01 is the primary; later on whoever was elected.
+            if is_new && seen["primary"] != name(1) {
+                cast.make_primary(1, By::Transfer).await?;
+            }
+        }
     }
     println!("four nodes run in {}", cast.dir().display());
     for id in cast.ids() {

@@ -104,7 +104,7 @@ struct PutArgs {
 struct GetArgs {
     /// Its name in the store
     name: FileName,
-    /// The file to write, or - for standard output [default: the last part of the name, here]
+    /// The file to write, a directory to write it into, or - for standard output [default: the last part of the name, here]
     to: Option<PathBuf>,
     /// A file that is there already is replaced
     #[arg(long)]

@@ -54,6 +54,11 @@ pub enum Error {
         /// Of which file.
         name: String,
     },
+    /// A file was replaced, renamed or deleted while it was read: get it again.
+    Changed {
+        /// Its name.
+        name: String,
+    },
     /// The demo does not go on.
     Demo(String),
     /// A signal has asked for the end.
@@ -81,14 +86,12 @@ impl Error {
                 "nothing was changed; see which nodes run with stat --cluster: it takes a majority".to_owned()
             }
             Error::NoNode(_) => "see which nodes run with stat --cluster".to_owned(),
+            Error::Changed { .. } => "get it again; list shows what there is".to_owned(),
             Error::Mismatch { .. } => "try again; if it stays, tell the author".to_owned(),
             Error::Replica(ReplicaError::Blank { .. }) => {
                 "make the cluster with create, or have the node join one with --join".to_owned()
             }
-            Error::File { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-                "another process has the port, or this node is only just ending: end it, or try again"
-                    .to_owned()
-            }
+            Error::File { source, .. } => advice_on(source.kind())?.to_owned(),
             _ => return None,
         })
     }
@@ -97,13 +100,30 @@ impl Error {
     #[must_use]
     pub const fn status(&self) -> u8 {
         match self {
-            Error::Refused(_) => 1,
+            Error::Refused(_) | Error::Changed { .. } => 1,
             Error::Unknown { .. } => 2,
             Error::Name(_) | Error::Usage(_) => 64,
             Error::Stopped => 130,
             _ => 3,
         }
     }
+}
+
+const PORT_TAKEN: &str = "another process has the port, or this node is only just ending: end it, or try again; or name \
+                          another port in cluster.json, and start all nodes once more";
+
+/// What helps when something of this machine is in the way.
+fn advice_on(kind: io::ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        io::ErrorKind::AddrInUse => PORT_TAKEN,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make some room there, or name another place; then give the command once more"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "name a place that you may use; for the demo --home does that, or TMPDIR"
+        }
+        _ => return None,
+    })
 }
 
 impl fmt::Display for Error {
@@ -126,6 +146,12 @@ impl fmt::Display for Error {
             Error::NoNode(said) => {
                 f.write_str("no node could answer")?;
                 said.iter().try_for_each(|(node, why)| write!(f, "; node {node}: {why}"))
+            }
+            Error::Changed { name } => {
+                write!(
+                    f,
+                    "{name} was replaced, renamed or deleted while it was read; what has come is not whole"
+                )
             }
             Error::Mismatch { name } => {
                 write!(f, "what was received of {name} does not match its digest; nothing of it was kept")

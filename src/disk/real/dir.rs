@@ -97,6 +97,10 @@ impl Disk for RealDisk {
         Ok(rustix::fs::renameat(&*self.dir, plain(from)?, &*self.dir, plain(to)?)?)
     }
 
+    fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(rustix::fs::linkat(&*self.dir, plain(from)?, &*self.dir, plain(to)?, AtFlags::empty())?)
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&*self.dir, plain(name)?, AtFlags::empty())?)
     }

@@ -28,7 +28,25 @@ pub(super) fn take(dir: &OwnedFd, name: &str) -> io::Result<Lock> {
     write_whole(id.as_bytes(), 0, |buf, offset| Ok(rustix::io::pwrite(&fd, buf, offset)?))?;
     // After the write, so that nobody finds the file empty while the lock is held for long.
     rustix::fs::ftruncate(&fd, id.len() as u64)?;
-    Ok(Lock::Held(Box::new(fd)))
+    Ok(Lock::Held(Box::new(Held { fd, process: std::process::id() })))
+}
+
+/// The lock, until this is dropped.
+#[derive(Debug)]
+struct Held {
+    fd: OwnedFd,
+    process: u32,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Closing the descriptor alone frees the lock only once nobody has a copy of it, and a program that some other thread
+        // is just starting has one, until it is the other program: whoever opened the log again meanwhile was told that it is
+        // in use by himself. A process that was forked off and goes on has none of its own to free.
+        if self.process == std::process::id() {
+            let _ = rustix::fs::flock(&self.fd, FlockOperation::NonBlockingUnlock);
+        }
+    }
 }
 
 /// Asks who holds the lock, with a shared one of its own for a moment: on a descriptor of its own too, so that
@@ -58,4 +76,29 @@ fn owner(fd: &OwnedFd) -> Option<u32> {
     let mut text = [0; 16];
     let bytes = read_whole(&mut text, 0, |buf, offset| Ok(rustix::io::pread(fd, buf, offset)?)).ok()?;
     str::from_utf8(&text[..bytes]).ok()?.lines().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program that was just being started had a copy of the descriptor.
+    #[test]
+    fn a_lock_is_free_once_it_is_dropped_whoever_has_a_copy_of_its_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let fd = OwnedFd::from(std::fs::File::open(dir.path()).unwrap());
+        assert!(matches!(take(&fd, "LOCK").unwrap(), Lock::Held(_)));
+        let lock = Held {
+            fd: rustix::fs::openat(&fd, "LOCK", OFlags::RDWR, Mode::empty()).unwrap(),
+            process: std::process::id(),
+        };
+        assert!(try_lock(&lock.fd, FlockOperation::NonBlockingLockExclusive).unwrap());
+        let copy = lock.fd.try_clone().unwrap();
+        assert!(
+            matches!(take(&fd, "LOCK").unwrap(), Lock::Taken(Some(owner)) if owner == std::process::id())
+        );
+        drop(lock);
+        assert!(matches!(take(&fd, "LOCK").unwrap(), Lock::Held(_)));
+        drop(copy);
+    }
 }

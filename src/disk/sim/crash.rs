@@ -133,9 +133,14 @@ impl SimDisk {
             is_untraced: state.is_untraced,
             ..State::default()
         };
+        let mut placed = BTreeMap::new();
         for (name, inode) in names {
+            if let Some(again) = placed.get(&inode) {
+                found.place_again(&name, *again);
+                continue;
+            }
             let image = survivor(&state.inodes[&inode], policy, choose);
-            found.place(&name, image);
+            placed.insert(inode, found.place(&name, image));
         }
         found.note(&format!("crash {policy:?}"));
         SimDisk { shared: Shared::new(found) }

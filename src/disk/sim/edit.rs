@@ -53,7 +53,8 @@ impl SimDisk {
         self.edit(name, |image| image.write(bytes, offset));
     }
 
-    /// Lets reads of the pages that hold a byte of the range fail for good, whatever the file is called by then.
+    /// Lets reads of the pages that hold a byte of the range fail, whatever the file is called by then, until a page is
+    /// written as a whole: a disk takes another sector for it.
     ///
     /// [`contents`](Self::contents) and maps go on showing them: a read of such a page by a map would be the end of
     /// the process.
@@ -134,9 +135,17 @@ impl State {
     }
 
     /// Puts a synced file under a name that is synced too.
-    pub(super) fn place(&mut self, name: &str, image: Image) {
+    pub(super) fn place(&mut self, name: &str, image: Image) -> u64 {
         let id = self.next_id();
         self.inodes.insert(id, Inode::holding(name, image));
+        self.names.insert(name.to_owned(), id);
+        self.durable_names.insert(name.to_owned(), id);
+        id
+    }
+
+    /// Gives it one name more, which is synced too.
+    pub(super) fn place_again(&mut self, name: &str, id: u64) {
+        self.inode(id).is_linked = true;
         self.names.insert(name.to_owned(), id);
         self.durable_names.insert(name.to_owned(), id);
     }

@@ -13,6 +13,8 @@ pub enum Operation {
     Create,
     /// [`Disk::rename`](crate::disk::Disk::rename), by the old name.
     Rename,
+    /// [`Disk::link`](crate::disk::Disk::link), by the old name.
+    Link,
     /// [`Disk::remove`](crate::disk::Disk::remove).
     Remove,
     /// [`Disk::sync_dir`](crate::disk::Disk::sync_dir), of the file with the empty name.

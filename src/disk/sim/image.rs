@@ -16,7 +16,7 @@ pub(super) struct Image {
     /// By number; a page that is absent was never written, and reads as zeros.
     pages: BTreeMap<u64, Arc<Page>>,
     pub(super) bytes: u64,
-    /// Pages that no program can read any more.
+    /// Pages that no program can read.
     unreadable: BTreeSet<u64>,
 }
 
@@ -67,7 +67,7 @@ impl Change {
 }
 
 impl Image {
-    /// Lets the pages that hold a byte of the range never be read again.
+    /// Lets the pages that hold a byte of the range be read no more, until they are written as a whole.
     pub(super) fn break_pages(&mut self, range: &Range<u64>) {
         self.unreadable.extend(range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES));
     }
@@ -94,6 +94,9 @@ impl Image {
         while !bytes.is_empty() {
             let within = (offset % PAGE_BYTES) as usize;
             let (now, later) = bytes.split_at(bytes.len().min(PAGE_BYTES as usize - within));
+            if now.len() as u64 == PAGE_BYTES {
+                self.unreadable.remove(&(offset / PAGE_BYTES));
+            }
             let page = self.pages.entry(offset / PAGE_BYTES).or_insert_with(|| Arc::clone(&ZEROS));
             if page[within..within + now.len()] != *now {
                 Arc::make_mut(page)[within..within + now.len()].copy_from_slice(now);
@@ -105,6 +108,7 @@ impl Image {
 
     fn zero(&mut self, end: u64) {
         for number in 0..end / PAGE_BYTES {
+            self.unreadable.remove(&number);
             self.pages.insert(number, Arc::clone(&ZEROS));
         }
         self.write(&vec![0; (end % PAGE_BYTES) as usize], end - end % PAGE_BYTES);

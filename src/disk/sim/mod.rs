@@ -208,10 +208,24 @@ impl Disk for SimDisk {
         let (mut state, cut) =
             self.shared.enter_or_fail(Operation::Rename, Target::Name(from), format_args!("to {to}"))?;
         let inode = state.find(from)?;
-        if from != to {
+        // Two names of one file stay as they are (POSIX).
+        if state.names.get(to) != Some(&inode) {
+            let others = state.other_names(inode, from);
             let (from, to) = (from.to_owned(), to.to_owned());
-            state.change_names(NameChange::Rename { from, to, inode });
+            state.change_names(NameChange::Rename { from, to, inode, others });
         }
+        finish(cut)
+    }
+
+    fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        let (mut state, cut) =
+            self.shared.enter_or_fail(Operation::Link, Target::Name(from), format_args!("to {to}"))?;
+        let inode = state.find(from)?;
+        if state.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.inode(inode).is_linked = true;
+        state.change_names(NameChange::Link { name: to.to_owned(), inode });
         finish(cut)
     }
 

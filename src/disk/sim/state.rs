@@ -56,6 +56,8 @@ pub(super) struct State {
 pub(super) struct Inode {
     /// Its newest name, for traces and fault plans.
     pub(super) name: String,
+    /// Whether it ever had another name beside: those are looked for among all names.
+    pub(super) is_linked: bool,
     pub(super) visible: Image,
     pub(super) durable: Image,
     /// What a sync would make durable, oldest first.
@@ -76,23 +78,38 @@ pub(super) struct Pending {
 
 #[derive(Clone)]
 pub(super) enum NameChange {
-    Create { name: String, inode: u64 },
-    Rename { from: String, to: String, inode: u64 },
-    Remove { name: String },
+    Create {
+        name: String,
+        inode: u64,
+    },
+    /// The file may have `others`, which it keeps.
+    Rename {
+        from: String,
+        to: String,
+        inode: u64,
+        others: Vec<String>,
+    },
+    Link {
+        name: String,
+        inode: u64,
+    },
+    Remove {
+        name: String,
+    },
 }
 
 impl NameChange {
     pub(super) fn apply(&self, names: &mut BTreeMap<String, u64>) {
         match self {
-            NameChange::Create { name, inode } => {
+            NameChange::Create { name, inode } | NameChange::Link { name, inode } => {
                 names.insert(name.clone(), *inode);
             }
-            NameChange::Rename { from, to, inode } => {
+            NameChange::Rename { from, to, inode, others } => {
                 if names.get(from) == Some(inode) {
                     names.remove(from);
                 } else {
                     // In a crash the change that gave it the name `from` may have been lost.
-                    names.retain(|_, other| other != inode);
+                    names.retain(|name, other| other != inode || others.contains(name));
                 }
                 names.insert(to.clone(), *inode);
             }
@@ -106,6 +123,7 @@ impl NameChange {
     fn name(&self) -> &str {
         match self {
             NameChange::Create { name, .. }
+            | NameChange::Link { name, .. }
             | NameChange::Rename { to: name, .. }
             | NameChange::Remove { name } => name,
         }
@@ -114,7 +132,9 @@ impl NameChange {
     /// The file that it is about, where it names it.
     fn inode(&self) -> Option<u64> {
         match self {
-            NameChange::Create { inode, .. } | NameChange::Rename { inode, .. } => Some(*inode),
+            NameChange::Create { inode, .. }
+            | NameChange::Link { inode, .. }
+            | NameChange::Rename { inode, .. } => Some(*inode),
             NameChange::Remove { .. } => None,
         }
     }
@@ -278,6 +298,15 @@ impl State {
         self.pending_names.push(change);
     }
 
+    /// The names that a file has beside this one.
+    pub(super) fn other_names(&self, id: u64, but: &str) -> Vec<String> {
+        if !self.inodes[&id].is_linked {
+            return Vec::new();
+        }
+        let others = self.names.iter().filter(|(name, named)| **named == id && *name != but);
+        others.map(|(name, _)| name.clone()).collect()
+    }
+
     pub(super) fn sync_names(&mut self) {
         for change in std::mem::take(&mut self.pending_names) {
             let displaced = self.durable_names.get(change.name()).copied();
@@ -300,9 +329,10 @@ impl State {
 
     /// Drops a file that neither a program nor a crash can bring back.
     fn forget_if_unreachable(&mut self, id: u64) {
-        // A file has at most one name, and all names are durable or about to be.
+        // All names are durable or about to be. Nearly every file has one alone.
         let named = |inode: &Inode| {
             self.names.get(&inode.name) == Some(&id)
+                || (inode.is_linked && self.names.values().any(|named| *named == id))
                 || self.pending_names.iter().any(|c| c.inode() == Some(id))
         };
         if self.inodes.get(&id).is_some_and(|inode| inode.handles == 0 && !named(inode)) {

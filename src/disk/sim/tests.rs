@@ -265,6 +265,7 @@ fn every_kind_of_operation_can_fail_on_the_file_that_is_meant() {
         Operation::Open => disk.open("f", Access::Read).map(drop),
         Operation::Create => disk.create("new").map(drop),
         Operation::Rename => disk.rename("f", "g"),
+        Operation::Link => disk.link("f", "more"),
         Operation::Remove => disk.remove("f"),
         Operation::SyncDir => disk.sync_dir(),
         Operation::Lock => disk.lock("LOCK").map(drop),
@@ -275,10 +276,10 @@ fn every_kind_of_operation_can_fail_on_the_file_that_is_meant() {
         Operation::Allocate => file.allocate(10),
         Operation::WriteZeroes => file.write_zeroes(10).map(drop),
     };
-    use Operation::{Allocate, Create, List, Lock, Open, Read, Remove, Rename, Sync, SyncDir, Write};
+    use Operation::{Allocate, Create, Link, List, Lock, Open, Read, Remove, Rename, Sync, SyncDir, Write};
     for operation in [List, SyncDir, Lock, Read, Write, Operation::WriteDurable, Sync, Allocate]
         .into_iter()
-        .chain([Operation::WriteZeroes, Open, Create, Rename, Remove])
+        .chain([Operation::WriteZeroes, Open, Create, Rename, Link, Remove])
     {
         disk.fail(Fail::nth(operation, 1, Fault::Io));
         assert!(attempt(operation).is_err(), "{operation:?}");
@@ -499,4 +500,32 @@ fn a_disk_that_keeps_no_trace_is_otherwise_the_same() {
         (disk.operations(), found.entropy(), found.list().unwrap())
     };
     assert_eq!(run(true), run(false));
+}
+
+/// What a crash leaves of two names for one file: any of them, and whichever is left has all of it.
+#[test]
+fn a_file_with_two_names_is_one_file_after_a_crash_too() {
+    let (disk, file) = disk_with(b"old");
+    disk.link("f", "kept").unwrap();
+    disk.sync_dir().unwrap();
+    file.write_at(b"new", 0).unwrap();
+    for found in disk.crash_choices(CrashPolicy::LOSE_ALL) {
+        assert_eq!(found.contents("f"), found.contents("kept"));
+        assert_eq!(found.used(), disk.used(), "its bytes are there once");
+    }
+    file.sync().unwrap();
+    let other = disk.create("other").unwrap();
+    other.sync().unwrap();
+    disk.rename("other", "f").unwrap();
+    drop((file, other));
+    disk.sync_dir().unwrap();
+    assert_eq!((disk.contents("f"), disk.contents("kept")), (vec![], b"new".to_vec()));
+    // Given and renamed since the last sync: the name that is durable stays, whichever of those came through.
+    disk.link("kept", "more").unwrap();
+    disk.rename("more", "most").unwrap();
+    disk.rename("most", "last").unwrap();
+    let any = CrashPolicy { names: Names::Any, ..CrashPolicy::LOSE_ALL };
+    for found in disk.crash_choices(any) {
+        assert_eq!(found.contents("kept"), b"new");
+    }
 }

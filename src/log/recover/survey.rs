@@ -69,6 +69,7 @@ pub(super) fn survey(disk: &dyn Disk, log_id: LogId) -> Result<Survey> {
             FileName::Lock
             | FileName::Superblock
             | FileName::Extract(_)
+            | FileName::Kept(_)
             | FileName::Unfinished
             | FileName::Quarantine
             | FileName::PendingRepair
@@ -93,7 +94,9 @@ pub(super) fn is_vacant(disk: &dyn Disk) -> Result<bool> {
             FileName::Segment(_) | FileName::Spare(_) | FileName::Quarantine | FileName::PendingRepair => {
                 return Err(Error::SuperblockDamaged);
             }
-            FileName::Extract(_) | FileName::Unfinished | FileName::Other => is_other = true,
+            FileName::Extract(_) | FileName::Kept(_) | FileName::Unfinished | FileName::Other => {
+                is_other = true;
+            }
         }
     }
     if is_other { Err(Error::NotEmpty) } else { Ok(is_vacant) }
@@ -111,7 +114,8 @@ pub(super) fn no_repair_is_unfinished(disk: &dyn Disk) -> Result<()> {
 /// Whether an unfinished file is one that only a log makes: others are nobody's business here.
 fn is_own(name: &str) -> bool {
     let stem = name.strip_suffix(".tmp").unwrap_or(name);
-    stem == "probe" || !matches!(FileName::of(stem), FileName::Other | FileName::Unfinished)
+    stem == "probe"
+        || !matches!(FileName::of(stem), FileName::Other | FileName::Kept(_) | FileName::Unfinished)
 }
 
 fn list(disk: &dyn Disk) -> Result<Vec<String>> {

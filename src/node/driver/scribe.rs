@@ -143,11 +143,9 @@ pub fn read(reader: &StoreReader, task: &Task) -> Result<Done> {
             None => Done::LogGone { to },
         },
         Task::ReadSnapshot { to, snapshot, offset, bytes_max } => {
-            match reader.read_snapshot(snapshot, offset, bytes_max) {
-                Ok(Some((bytes, digest))) => Done::SnapshotRead { to, snapshot, offset, digest, bytes },
-                // The log is none the worse for it: nobody writes to a snapshot.
-                Ok(None) | Err(Error::Io { doing: "read", .. }) => Done::SnapshotGone { to },
-                Err(error) => return Err(error),
+            match reader.read_snapshot(snapshot, offset, bytes_max)? {
+                Some((bytes, digest)) => Done::SnapshotRead { to, snapshot, offset, digest, bytes },
+                None => Done::SnapshotGone { to },
             }
         }
         _ => unreachable!("it is asked before whether the task reads"),

@@ -45,7 +45,7 @@ impl Pool {
 impl Source {
     /// Frames one after the other, checked, from the one that holds the first record of the range on, as far as they begin
     /// in it and have `bytes_max` together. `None` if there is something about them that has to be looked at closely:
-    /// they are damaged, or the first is too large.
+    /// they are damaged, or cannot be read, or the first is too large.
     ///
     /// # Errors
     /// Whatever the operating system says.
@@ -63,7 +63,7 @@ impl Source {
         let size = usize::try_from(wanted).expect("a part of a segment that fits in memory");
         let mut slab = pool.take(size);
         let open = slab.open();
-        let there = self.file.read_bulk(&mut open[..size], start).map_err(|source| self.io(source))?;
+        let Ok(there) = self.file.read_bulk(&mut open[..size], start) else { return Ok(None) };
         let held = there.min(usize::try_from(self.end - start).unwrap_or(usize::MAX));
         walk = walk.within(start);
         let (mut stretches, mut bytes): (Vec<std::ops::Range<usize>>, u64) = (Vec::new(), 0);

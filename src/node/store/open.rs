@@ -9,9 +9,11 @@ use std::time::Duration;
 use super::append::Notes;
 use super::extract;
 use super::front::Front;
+use super::kept::{Of, remove_surplus};
 use super::part::Part;
 use super::shared::Shared;
 use super::snapshots::{BASE, Snapshot, TAKING, head_of, open as open_file};
+use super::source::{find_readable, is_unreadable};
 use super::spares::Spares;
 use super::stage::{Stage, finish_install, write_whole};
 use super::{DAMAGED, ReplicaStore, StoreOptions};
@@ -79,13 +81,20 @@ pub(super) fn open(
         Ok(None) | Err(Error::SuperblockDamaged) => return Ok((None, blank())),
         Err(error) => return Err(error),
     }
-    finish_install(disk)?;
+    finish_install(disk, options.snapshots_kept)?;
     if is_damaged(&**disk)? && !repair(disk)? {
         return Ok((None, blank()));
     }
+    let mut may_pass = true;
     for _ in 1..ATTEMPTS {
         match attempt(disk, options, others) {
             Err(Error::Rot { .. } | Error::Hole { .. }) => {}
+            // What cannot be read twice is lost.
+            Err(error) if is_unreadable(&error) => {
+                if std::mem::take(&mut may_pass) {
+                    continue;
+                }
+            }
             opened => return opened,
         }
         note_damage(&**disk)?;
@@ -122,18 +131,6 @@ fn put_base_aside(disk: &dyn Disk) -> Result<()> {
         disk.rename(BASE, &aside).map_err(|source| Error::io("rename", BASE, source))?;
     }
     disk.sync_dir().map_err(|source| Error::io("sync", "", source))
-}
-
-/// The base, if there is one that checks. What cannot be read twice does not.
-fn find_base(disk: &dyn Disk, log_id: LogId) -> Result<Option<Snapshot>> {
-    let is_unreadable = |error: &Error| matches!(error, Error::Io { doing: "read", .. });
-    match Snapshot::find(disk, BASE, log_id) {
-        Err(error) if is_unreadable(&error) => match Snapshot::find(disk, BASE, log_id) {
-            Err(error) if is_unreadable(&error) => Ok(None),
-            again => again,
-        },
-        found => found,
-    }
 }
 
 /// What stands for the base if that is lost, and it was noted that something is: a snapshot of nothing.
@@ -178,6 +175,11 @@ fn lock(disk: &dyn Disk) -> Result<Box<dyn Any + Send>> {
     }
 }
 
+fn wanted(StoreOptions { segment_bytes, write_method, .. }: StoreOptions) -> Wanted {
+    // Those who go on meanwhile may share the disk.
+    Wanted { segment_bytes, write_method, gently: true }
+}
+
 /// Opens a store of which the log opens.
 fn attempt(
     disk: &Arc<dyn Disk>,
@@ -185,10 +187,9 @@ fn attempt(
     others: Others,
 ) -> Result<(Option<ReplicaStore>, State)> {
     let lock = lock(&**disk)?;
-    let wanted = Wanted { segment_bytes: options.segment_bytes, write_method: options.write_method };
-    let mut recovered = recover(&**disk, wanted)?;
+    let mut recovered = recover(&**disk, wanted(options))?;
     let superblock = recovered.superblock.current().clone();
-    let found = find_base(&**disk, superblock.log_id)?;
+    let found = find_readable(|| Snapshot::find(&**disk, BASE, superblock.log_id))?;
     let is_baseless = found.is_none();
     if is_baseless && others == Others::HaveABase {
         put_base_aside(&**disk)?;
@@ -233,7 +234,7 @@ fn attempt(
         vouched: last,
         snapshot: Arc::clone(&snapshot),
         wanted_snapshots: Vec::new(),
-        stage: Stage::find(&**disk, superblock.log_id)?,
+        stage: find_readable(|| Stage::find(&**disk, superblock.log_id))?,
         shared: Arc::new(shared),
         files: Arc::new(files),
         is_poisoned: false,
@@ -289,6 +290,8 @@ fn first_part(files: &Files, spare: Option<Spare>, options: StoreOptions, begin:
 /// Says what was found. What the base covers is not lost, and is forgotten where it would be.
 fn finish(mut store: ReplicaStore, loaded: Loaded) -> Result<(Option<ReplicaStore>, State)> {
     let covered = store.base().position.lsn;
+    let of = Of { log_id: store.superblock.current().log_id, lsn: covered };
+    remove_surplus(&store.files, of, store.options.snapshots_kept)?;
     let is_noted = is_damaged(&*store.files.disk)?;
     if let Some(gap) = loaded.gaps.iter().rev().find(|gap| gap.first <= covered) {
         store.trim(gap.last.min(covered))?;
@@ -377,7 +380,7 @@ pub(super) fn load(files: &Files, parts: &[Part], base: Position, options: Store
         if next > part.header.first_lsn {
             extract.give_up();
         }
-        let source = part.source(files)?;
+        let source = part.source(files)?.gently();
         let _ = source.visit((next, None), WINDOW_BYTES, &mut |frame| {
             extract.note(frame);
             let header = frame.header();

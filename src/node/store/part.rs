@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::source::Source;
+use super::source::{Source, read_twice};
 use crate::disk::{Access, File};
 use crate::error::{Error, Result};
 use crate::format::{BLOCK_BYTES, GROUP_HEADER_BYTES, HEADER_BLOCK_BYTES, SegmentHeader, footer_bytes_for};
@@ -108,8 +108,8 @@ impl Part {
     pub(super) fn bytes(&self, files: &Files) -> Result<Vec<u8>> {
         let end = usize::try_from(self.extent.end).expect("a segment that fits in memory");
         let mut bytes = vec![0; end];
-        let there = files.io("read", &self.name, self.file(files)?.read_at(&mut bytes, 0))?;
-        bytes.truncate(there);
+        let there = read_twice(&*self.file(files)?, &mut bytes, 0);
+        bytes.truncate(there.ok_or_else(|| self.rot(0..self.extent.end, self.header.first_lsn))?);
         Ok(bytes)
     }
 
@@ -117,9 +117,12 @@ impl Part {
     pub(super) fn last_block(&self, files: &Files) -> Result<Vec<u8>> {
         let used = self.extent.end % BLOCK_BYTES as u64;
         let mut block = vec![0; usize::try_from(used).expect("less than a block")];
-        let there = self.file(files)?.read_at(&mut block, self.extent.end - used);
-        let is_whole = files.io("read", &self.name, there)? == block.len();
-        if is_whole { Ok(block) } else { Err(self.rot(self.extent.end - used..self.extent.end, self.last())) }
+        let there = read_twice(&*self.file(files)?, &mut block, self.extent.end - used);
+        if there == Some(block.len()) {
+            Ok(block)
+        } else {
+            Err(self.rot(self.extent.end - used..self.extent.end, self.last()))
+        }
     }
 
     /// The error for bytes that do not check, where the record `first` was to be read.

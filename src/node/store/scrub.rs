@@ -1,7 +1,6 @@
 //! Looking through the sealed segments, which opening the log does not read.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use super::reader::StoreReader;
 use super::shared::{Shared, before};
@@ -23,28 +22,21 @@ impl StoreReader {
     /// [`Error::TimedOut`] if `progress` ends it, [`Error::Closed`], and whatever the operating system says.
     pub fn scrub(&self, after: Lsn, progress: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<Option<Lsn>> {
         let Some(stored) = self.shared.sealed_after(after)? else { return Ok(None) };
-        let mut looked = look_through(&self.shared, &stored, progress);
-        if is_unreadable(&looked) {
-            // It may pass; what cannot be read twice is lost.
-            looked = look_through(&self.shared, &stored, progress);
-        }
-        match looked {
+        match look_through(&self.shared, &stored, progress) {
             // Trimmed, truncated or mended meanwhile.
-            Err(error) if !matches!(error, Error::TimedOut) && !self.shared.lists(&stored)? => {
-                drop(error);
-            }
-            looked if is_unreadable(&looked) => {
-                let (file, first, last) = (Arc::clone(&stored.name), stored.header.first_lsn, stored.last);
-                return Err(Error::Rot { file, bytes: 0..stored.end, first, last });
-            }
+            Err(error) if !matches!(error, Error::TimedOut) && !self.shared.lists(&stored)? => drop(error),
             looked => looked?,
         }
         Ok(Some(stored.last))
     }
-}
 
-fn is_unreadable(looked: &Result<()>) -> bool {
-    matches!(looked, Err(Error::Io { doing: "read", .. }))
+    /// The record that the segment ends with which [`scrub`](StoreReader::scrub) looks through after this record.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn sealed_end(&self, after: Lsn) -> Result<Option<Lsn>> {
+        Ok(self.shared.sealed_after(after)?.map(|stored| stored.last))
+    }
 }
 
 fn look_through(
@@ -52,8 +44,12 @@ fn look_through(
     stored: &Stored,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<()> {
-    let source = stored.open(shared.disk())?;
     let first = shared.with(|view| view.first);
+    if first > stored.last {
+        // It was the newest when it was trimmed, and has been sealed since.
+        return Ok(());
+    }
+    let source = stored.open(shared.disk())?.gently();
     // What is trimmed of it concerns nobody.
     let entry = if first > stored.header.first_lsn { before(&source.index()?, first) } else { None };
     let mut bytes = 0;
@@ -64,5 +60,7 @@ fn look_through(
         }
         Ok(progress(std::mem::take(&mut bytes)))
     })?;
-    if visited.is_break() { Err(Error::TimedOut) } else { Ok(()) }
+    // Of a log of small segments all is such a rest.
+    let is_ended = visited.is_break() || progress(bytes).is_break();
+    if is_ended { Err(Error::TimedOut) } else { Ok(()) }
 }

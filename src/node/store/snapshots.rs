@@ -126,7 +126,7 @@ impl StoreReader {
     /// [kept](ReplicaStore::keep_snapshots), or is not so long.
     ///
     /// # Errors
-    /// [`Error::Rot`] if it does not check, [`Error::Closed`], and whatever the operating system says.
+    /// [`Error::Rot`] if it does not check or cannot be read, and [`Error::Closed`].
     pub fn read_snapshot(&self, id: SnapshotId, offset: u64, bytes_max: u32) -> Result<Option<(Bytes, u64)>> {
         let found = self.shared.snapshot(|snapshot| snapshot.id() == id)?;
         let Some(snapshot) = found.filter(|snapshot| offset <= snapshot.contents.bytes) else {
@@ -220,26 +220,31 @@ impl Snapshot {
     /// The application's bytes from `offset` on, so many, which are there.
     ///
     /// # Errors
-    /// [`Error::Rot`] if they do not check: whoever was sent them would take them for the state. And whatever the operating
-    /// system says.
+    /// [`Error::Rot`] if they do not check, or cannot be read twice: whoever was sent them would take them for the state, or
+    /// would wait for them for good.
     fn read_checked(&self, offset: u64, bytes: u64) -> Result<Bytes> {
-        let io = |source| Error::io("read", BASE, source);
+        self.try_read(offset, bytes)
+            .or_else(|_| self.try_read(offset, bytes))
+            .ok()
+            .flatten()
+            .ok_or_else(|| self.rot())
+    }
+
+    /// `None` if they do not check.
+    fn try_read(&self, offset: u64, bytes: u64) -> io::Result<Option<Bytes>> {
         let (first, end) = match &self.layout {
             Layout::Whole { .. } => Sums::around(offset, bytes, self.contents.bytes),
             Layout::Chunks(places) => around(places, offset, bytes),
         };
         let mut read = vec![0; usize::try_from(end - first).expect("some parts fit in memory")];
-        self.read_at(&mut read, first).map_err(io)?;
+        self.read_at(&mut read, first)?;
         let is_sound = match &self.layout {
             Layout::Whole { sums, .. } => sums.check(first, &read),
-            Layout::Chunks(places) => self.are_sound(places, first, &read).map_err(io)?,
+            Layout::Chunks(places) => self.are_sound(places, first, &read)?,
         };
-        if !is_sound {
-            return Err(self.rot());
-        }
         let skip = usize::try_from(offset - first).expect("within what was read");
         let bytes = usize::try_from(bytes).expect("within what was read");
-        Ok(Bytes::from(read).slice(skip..skip + bytes))
+        Ok(is_sound.then(|| Bytes::from(read).slice(skip..skip + bytes)))
     }
 
     /// Whether the chunks from `first` on that make up these bytes check.

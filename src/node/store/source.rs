@@ -6,7 +6,7 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use crate::disk::{Disk, File};
+use crate::disk::{Disk, File, Gentle};
 use crate::error::{Error, Result};
 use crate::format::{
     BLOCK_BYTES, Damage, Footer, Frame, GROUP_HEADER_BYTES, GroupHeader, GroupPlace, IndexEntry,
@@ -52,7 +52,34 @@ impl Window {
     }
 }
 
+/// Reads what is there of these bytes. `None` if they cannot be read: once may pass, but what cannot be read twice is as
+/// lost as what does not check, and a peer has it (S11).
+pub(super) fn read_twice(file: &dyn File, into: &mut [u8], position: u64) -> Option<usize> {
+    file.read_at(into, position).or_else(|_| file.read_at(into, position)).ok()
+}
+
+/// Finds something; what cannot be read twice does not check.
+///
+/// # Errors
+/// Whatever else the operating system says.
+pub(super) fn find_readable<T>(find: impl Fn() -> Result<Option<T>>) -> Result<Option<T>> {
+    match find().or_else(|error| if is_unreadable(&error) { find() } else { Err(error) }) {
+        Err(error) if is_unreadable(&error) => Ok(None),
+        found => found,
+    }
+}
+
+/// Whether something could not be read, and it was not tried again.
+pub(super) fn is_unreadable(error: &Error) -> bool {
+    matches!(error, Error::Io { doing: "read", .. })
+}
+
 impl Source {
+    /// The same for whoever reads much of it while others wait for the disk.
+    pub(super) fn gently(self) -> Source {
+        Source { file: Arc::new(Gentle::new(self.file)), ..self }
+    }
+
     /// Visits the frames in order, each of them checked, from the one that holds `from` on; `entry` is of a frame that
     /// is not past it. Holds `window_bytes` at a time, and more for a frame that is larger.
     ///
@@ -82,7 +109,7 @@ impl Source {
         let mut walk = self.walk(entry, next)?;
         // What is in it is of somewhere else.
         window.held = 0;
-        self.slide(window, walk.position(), window_bytes)?;
+        self.slide(window, walk.position(), (window_bytes, next))?;
         let mut is_there = false;
         loop {
             walk = walk.within(window.start);
@@ -108,7 +135,7 @@ impl Source {
                 }
                 _ => {}
             }
-            self.slide(window, walk.position(), window_bytes)?;
+            self.slide(window, walk.position(), (window_bytes, next))?;
         }
         Err(Error::Hole { file: self.name.clone(), first: next, last: self.last })
     }
@@ -118,7 +145,7 @@ impl Source {
         let incarnation = self.header.incarnation;
         let Some(entry) = entry else { return Ok(Walk::from_start(incarnation)) };
         let mut header = [0; GROUP_HEADER_BYTES];
-        let there = self.file.read_at(&mut header, entry.group).map_err(|source| self.io(source))?;
+        let there = self.read_at(&mut header, entry.group, next)?;
         let place = GroupPlace { incarnation, position: entry.group };
         let bytes = entry.group..entry.group + GROUP_HEADER_BYTES as u64;
         let header =
@@ -126,8 +153,8 @@ impl Source {
         Walk::inside(&header, entry.frame).map_err(|_| self.rot(bytes, next))
     }
 
-    /// Moves the window to the block that holds `position`; makes it larger if it is there already.
-    fn slide(&self, window: &mut Window, position: u64, bytes: u64) -> Result<()> {
+    /// Moves the window to the block that holds `position`, for the record `next`; makes it larger if it is there already.
+    fn slide(&self, window: &mut Window, position: u64, (bytes, next): (u64, Lsn)) -> Result<()> {
         let start = position - position % BLOCK;
         let held = window.held as u64;
         let wanted = if start == window.start && held > 0 { held * 2 } else { bytes.max(2 * BLOCK) };
@@ -138,24 +165,28 @@ impl Source {
             window.memory = vec![0; size];
         }
         let into = &mut window.memory[..size];
-        let there = self.file.read_at(into, start).map_err(|source| self.io(source))?;
+        let there = self.read_at(into, start, next)?;
         (window.start, window.held) = (start, there);
         window.is_last = there < size || start + wanted >= self.end;
         Ok(())
     }
 
-    /// The index of the segment, sealed, which is in its footer; made again from the frames where that does not check.
+    /// The index of the segment, sealed, which is in its footer; made again from the frames where that does not check, or
+    /// cannot be read.
     ///
     /// # Errors
     /// [`Error::Rot`], and whatever the operating system says.
     pub(super) fn index(&self) -> Result<Vec<IndexEntry>> {
-        let footer = read_footer(&*self.file, &self.name, &self.header)?;
+        let footer = match read_footer(&*self.file, &self.name, &self.header) {
+            Err(error) if is_unreadable(&error) => None,
+            footer => footer?,
+        };
         let is_own = |(footer, _): &(Footer, Tables)| footer.end == self.end && footer.last_lsn == self.last;
         if let Some((_, tables)) = footer.filter(is_own) {
             return Ok(tables.index().to_vec());
         }
         let mut bytes = vec![0; usize::try_from(self.end).expect("a segment that fits in memory")];
-        let there = self.file.read_at(&mut bytes, 0).map_err(|source| self.io(source))?;
+        let there = self.read_at(&mut bytes, 0, self.header.first_lsn)?;
         if there < bytes.len() {
             return Err(self.rot(there as u64..self.end, self.header.first_lsn));
         }
@@ -169,12 +200,17 @@ impl Source {
     /// Whatever the operating system says.
     pub(super) fn is_same(&self) -> Result<bool> {
         let mut block = vec![0; BLOCK_BYTES];
-        let there = self.file.read_at(&mut block, 0).map_err(|source| self.io(source))?;
+        let there = self.read_at(&mut block, 0, self.header.first_lsn)?;
         Ok(there == block.len() && SegmentHeader::decode(&block).ok() == Some(self.header))
     }
 
-    pub(super) fn io(&self, source: std::io::Error) -> Error {
-        Error::io("read", &self.name, source)
+    /// Reads what is there of these bytes, where the record `next` was to be found.
+    ///
+    /// # Errors
+    /// [`Error::Rot`] if they cannot be read.
+    fn read_at(&self, into: &mut [u8], position: u64, next: Lsn) -> Result<usize> {
+        read_twice(&*self.file, into, position)
+            .ok_or_else(|| self.rot(position..position + into.len() as u64, next))
     }
 
     /// The error for a record that contradicts those before it, or that nobody understands.

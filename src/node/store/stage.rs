@@ -4,7 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::ReplicaStore;
-use super::snapshots::{BASE, Head, Place, Snapshot, chunks_of, head_of, open};
+use super::kept::{Of, become_base};
+use super::snapshots::{Head, Place, Snapshot, chunks_of, head_of, open};
+use super::source::find_readable;
 use crate::disk::{Access, Disk, File};
 use crate::error::{Error, Result};
 use crate::format::{Digest, RunningCrc, write_chunk};
@@ -123,7 +125,7 @@ impl ReplicaStore {
         self.files.rename(STAGE, INSTALLING)?;
         self.files.sync_dir()?;
         self.parts.clear();
-        drop_log(&self.files, &mut self.superblock, position)?;
+        drop_log(&self.files, &mut self.superblock, position, self.options.snapshots_kept)?;
         self.replace_base(Snapshot::received(&offer, file, places));
         self.history = EpochHistory::new(position);
         (self.durable, self.vouched) = (position.lsn, position.lsn);
@@ -157,11 +159,13 @@ impl Stage {
         let bytes = head_of(log_id, &head.offer);
         file.write_at(&bytes, 0).map_err(io("write"))?;
         let mut stage = Stage::begun(head.offer.clone(), Arc::clone(&file), head.end);
+        let mut written = Ok(());
         let found = chunks_of(&*file, &head, |chunk, at| {
-            file.write_at(&write_chunk(chunk.offset, chunk.bytes), at)?;
+            written = file.write_at(&write_chunk(chunk.offset, chunk.bytes), at);
             stage.note(chunk.bytes, chunk.stored_bytes());
-            Ok(())
+            written.as_ref().map(drop).map_err(|error| error.kind().into())
         });
+        written.map_err(io("write"))?;
         found.map_err(io("read"))?;
         file.sync().map_err(io("sync"))?;
         Ok(Some(stage))
@@ -169,19 +173,26 @@ impl Stage {
 }
 
 /// Finishes the switch to a snapshot that a crash has cut short.
-pub(super) fn finish_install(disk: &Arc<dyn Disk>) -> Result<()> {
+pub(super) fn finish_install(disk: &Arc<dyn Disk>, snapshots_kept: usize) -> Result<()> {
     let Some(found) = SuperblockFile::read(&**disk)? else { return Ok(()) };
     let mut superblock = SuperblockFile::open(&**disk, found.superblock)?;
     let log_id = superblock.current().log_id;
     // What does not check is found so again when it is read as the base.
-    let Some(snapshot) = Snapshot::find(&**disk, INSTALLING, log_id)? else { return Ok(()) };
+    let Some(snapshot) = find_readable(|| Snapshot::find(&**disk, INSTALLING, log_id))? else {
+        return Ok(());
+    };
     let files = Files::new(Arc::clone(disk), superblock.current().write_method, 0);
-    drop_log(&files, &mut superblock, snapshot.base.position)
+    drop_log(&files, &mut superblock, snapshot.base.position, snapshots_kept)
 }
 
 /// Drops the log before and after a snapshot that is switched to, and makes that the base. Each step may be done
 /// again.
-fn drop_log(files: &Files, superblock: &mut SuperblockFile, position: Position) -> Result<()> {
+fn drop_log(
+    files: &Files,
+    superblock: &mut SuperblockFile,
+    position: Position,
+    snapshots_kept: usize,
+) -> Result<()> {
     superblock.update(Copies::Both, |superblock| {
         superblock.first_lsn = position.lsn.next();
         superblock.trimmed_epoch = position.epoch;
@@ -198,8 +209,8 @@ fn drop_log(files: &Files, superblock: &mut SuperblockFile, position: Position) 
         }
     }
     files.sync_dir()?;
-    files.rename(INSTALLING, BASE)?;
-    files.sync_dir()
+    let of = Of { log_id: superblock.current().log_id, lsn: position.lsn };
+    become_base(files, INSTALLING, of, snapshots_kept)
 }
 
 /// Whether the file holds a part of the log, or is about one.

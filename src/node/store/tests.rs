@@ -4,6 +4,7 @@ mod author;
 mod damage;
 mod extracts;
 mod flushes;
+mod kept;
 mod readers;
 mod records;
 mod snapshots;
@@ -24,6 +25,7 @@ const OPTIONS: StoreOptions = StoreOptions {
     segment_bytes: 32 << 10,
     cache_bytes: 64 << 10,
     newest_bytes: 12 << 10,
+    snapshots_kept: 1,
     write_method: None,
 };
 
@@ -57,8 +59,12 @@ fn arc(disk: &SimDisk) -> Arc<dyn Disk> {
 }
 
 fn open(disk: &SimDisk) -> (ReplicaStore, State) {
+    open_with(disk, OPTIONS)
+}
+
+fn open_with(disk: &SimDisk, options: StoreOptions) -> (ReplicaStore, State) {
     let (store, state) =
-        ReplicaStore::open(&arc(disk), OPTIONS).unwrap_or_else(|error| panic!("{error}\n{}", disk.trace()));
+        ReplicaStore::open(&arc(disk), options).unwrap_or_else(|error| panic!("{error}\n{}", disk.trace()));
     let store = store.unwrap_or_else(|| panic!("it is not blank\n{}", disk.trace()));
     assert_eq!(state.history.last().lsn, store.last());
     (store, state)
@@ -99,10 +105,19 @@ fn crash_everywhere(
     act: impl Fn(&mut ReplicaStore),
     check: impl Fn(&SimDisk, bool),
 ) {
+    crash_everywhere_with(OPTIONS, prepare, act, check);
+}
+
+fn crash_everywhere_with(
+    options: StoreOptions,
+    prepare: impl Fn(&mut ReplicaStore),
+    act: impl Fn(&mut ReplicaStore),
+    check: impl Fn(&SimDisk, bool),
+) {
     for stop in 0.. {
         assert!(stop < 300, "it ends");
         let disk = created(stop);
-        let (mut store, _) = open(&disk);
+        let (mut store, _) = open_with(&disk, options);
         prepare(&mut store);
         disk.crash_after(stop);
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(&mut store))).ok();
@@ -117,7 +132,7 @@ fn crash_everywhere(
             // Also when the recovery is cut short.
             let found = disk.crash(policy);
             found.crash_after(stop % 23);
-            let _ = ReplicaStore::open(&arc(&found), OPTIONS);
+            let _ = ReplicaStore::open(&arc(&found), options);
             check(&found.crash(CrashPolicy::seeded(stop)), is_done);
         }
         if is_done {

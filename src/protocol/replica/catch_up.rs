@@ -190,10 +190,17 @@ impl Replica {
         self.pin();
     }
 
+    /// Bytes a second that somebody who catches up is fed at most.
+    pub(super) fn fed_bytes_per_s(&self) -> Option<u64> {
+        let rate = self.config.limits.catch_up_bytes_per_s;
+        let Office::Primary(reign) = &self.office else { return rate };
+        reign.ease.bytes_per_s(rate, self.now)
+    }
+
     /// A part of the log was read for a peer.
     pub(super) fn log_read(&mut self, to: ReplicaId, group: Group) {
         let now = self.now;
-        let rate = self.config.limits.catch_up_bytes_per_s;
+        let rate = self.fed_bytes_per_s();
         let previous = self.ledger.history.position(group.range.first.prev());
         let is_ours = self.ledger.history.epoch_at(group.range.last) == Some(group.epoch);
         let commit = self.ledger.commit;

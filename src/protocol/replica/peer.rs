@@ -9,6 +9,9 @@ use crate::protocol::message::{Message, SnapshotId};
 use crate::protocol::time::Time;
 use crate::types::{LogIncarnation, Lsn, LsnRange};
 
+/// A throttle makes up for this much of what was not used.
+const CREDIT: Duration = Duration::from_millis(4);
+
 /// What a primary knows of one of the others.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Peer {
@@ -155,10 +158,14 @@ impl Peer {
     }
 
     /// So many bytes were read for it: the next are not before their time.
+    ///
+    /// What it did not use of the last milliseconds it has still: timers are late, and whoever has almost caught up would else
+    /// wait for one after each small part, while as much is appended again.
     pub(super) fn throttle(&mut self, bytes: u64, bytes_per_s: Option<u64>, now: Time) {
         if let Some(rate) = bytes_per_s {
             let nanos = bytes.saturating_mul(1_000_000_000) / rate.max(1);
-            self.read_at = now.plus(Duration::from_nanos(nanos));
+            let begun = self.read_at.max(now.minus(CREDIT));
+            self.read_at = begun.plus(Duration::from_nanos(nanos));
         }
     }
 
@@ -248,5 +255,25 @@ impl Peer {
         };
         let (member, durable) = (self.member, self.synced);
         PeerStatus { member, stage, durable, in_flight_bytes: self.in_flight }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_throttle_holds_on_the_whole_and_not_for_every_small_part() {
+        let at = |micros: u64| Time::from_nanos(micros * 1000);
+        let mut peer = Peer::new(Member::default(), at(0));
+        // 1 MiB takes a millisecond, and four were not used.
+        peer.throttle(1 << 20, Some(1 << 30), at(10_000));
+        assert!((at(6_900)..at(7_000)).contains(&peer.read_at), "{:?}", peer.read_at);
+        for _ in 0..4 {
+            peer.throttle(1 << 20, Some(1 << 30), at(10_000));
+        }
+        assert!((at(10_800)..at(11_000)).contains(&peer.read_at), "{:?}", peer.read_at);
+        peer.throttle(1 << 20, None, at(10_000));
+        assert!(peer.read_at < at(11_000));
     }
 }

@@ -155,7 +155,7 @@ impl Replica {
 
     pub(super) fn snapshot_read(&mut self, to: ReplicaId, chunk: Message) {
         let Message::SnapshotChunk { snapshot, offset, bytes: size, .. } = chunk else { return };
-        let (now, rate) = (self.now, self.config.limits.catch_up_bytes_per_s);
+        let (now, rate) = (self.now, self.fed_bytes_per_s());
         let Some(peer) = self.peer_by_id(to) else { return };
         let Step::Snapshot { id, bytes, chunk: Chunk::Reading } = peer.step else { return };
         if id != snapshot || bytes != offset || size == 0 {

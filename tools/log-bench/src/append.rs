@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cli::AppendArgs;
 use crate::device;
 use crate::drive::{self, Measured, Placed};
-use crate::engine::{Annals, Counts, Settings};
+use crate::engine::{Annals, Counts, RECORD_BYTES_MAX, Settings};
 use crate::error::{Error, Result};
 use crate::machine::{self, Machine};
 use crate::place::Place;
@@ -27,7 +27,14 @@ pub(crate) fn run(args: &AppendArgs, place: &Place) -> Result<Report> {
     let machine = Machine::under(place.dir());
     let records = match &args.input {
         Some(path) => Records::Lines(Lines::read(path)?),
-        None => Records::synthetic(args.size as usize),
+        None => {
+            // Before anything is made or measured for it.
+            let (bytes, max) = (args.size.saturating_mul(args.batch.into()), RECORD_BYTES_MAX);
+            if bytes > max {
+                return Err(Error::log("append to")(annals::Error::RecordTooLarge { bytes, max }));
+            }
+            Records::synthetic(args.size as usize)
+        }
     };
     let length = match (&records, args.secs) {
         (Records::Lines(_), None) => None,
@@ -40,7 +47,12 @@ pub(crate) fn run(args: &AppendArgs, place: &Place) -> Result<Report> {
         rate: args.rate,
         length,
     };
-    let raw = RawFile::create(&place.data("raw"), raw_bytes(length))?;
+    let raw_bytes = match (&records, length) {
+        // Appended once: some times what they are is enough.
+        (Records::Lines(lines), None) => raw_bytes(None).min(lines.bytes().saturating_mul(4).max(64 << 20)),
+        _ => raw_bytes(length),
+    };
+    let raw = RawFile::create(&place.data("raw"), raw_bytes)?;
     let outcome = measure(&plan, &records, &Settings::from(&args.log), place, &raw)?;
 
     let mut report = Report::new(format!("Append: {}", plan.name(&records)), &machine);

@@ -25,12 +25,10 @@ use crate::stream;
 use crate::units;
 use crate::workload::Records;
 
-/// For so long the latency before and after is measured.
-const CALM: Duration = Duration::from_secs(2);
 /// Bytes of the records that the laggard lacks.
 const RECORD_BYTES: usize = 4096;
-/// For so long, and so often, a raw stream is measured; the median counts.
-const RAW: Duration = Duration::from_secs(1);
+/// For so long at most, and so often, a raw stream is measured; the median counts.
+const RAW_MAX: Duration = Duration::from_secs(1);
 const RAW_RUNS: u32 = 3;
 
 /// What a laggard is, and what goes on meanwhile.
@@ -75,7 +73,10 @@ struct Latencies {
 
 /// Measures a laggard that the log serves, without clients and with them, then a blank one that needs all of it.
 pub(crate) fn run(args: &CatchupArgs, place: &Place) -> Result<Report> {
-    let raw = raw_mb_per_s(place)?;
+    if args.load.cluster.replicas == 1 {
+        return Err(no_backup());
+    }
+    let raw = raw_mb_per_s(RAW_MAX.min(Duration::from_secs_f64(args.calm)), place)?;
     let mut cluster = Cluster::start(&args.load.cluster, place)?;
     let client = cluster.connect()?;
     let mut caught = Vec::new();
@@ -109,14 +110,14 @@ pub(crate) fn run(args: &CatchupArgs, place: &Place) -> Result<Report> {
 }
 
 /// What one stream of QUIC moves on this machine, with the settings of the replicas and nothing around it.
-fn raw_mb_per_s(place: &Place) -> Result<Spread> {
+fn raw_mb_per_s(length: Duration, place: &Place) -> Result<Spread> {
     let phase = Phase::steps("measuring a raw stream", RAW_RUNS.into());
     let dir = place.data("yardstick");
     std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
     let mut rates = Vec::new();
     for run in 1..=RAW_RUNS {
         progress::check_stopped()?;
-        rates.push(stream::mb_per_s(RAW, &dir)?);
+        rates.push(stream::mb_per_s(length, &dir)?);
         phase.reach(run.into());
     }
     Ok(Spread::of(rates))
@@ -125,10 +126,14 @@ fn raw_mb_per_s(place: &Place) -> Result<Spread> {
 /// The place of a replica that does not lead.
 fn backup(cluster: &Cluster, primary: ReplicaId) -> Result<usize> {
     let backup = (0..cluster.len()).find(|index| *index != cluster.index_of(primary));
-    backup.ok_or(Error::Child {
+    backup.ok_or_else(no_backup)
+}
+
+fn no_backup() -> Error {
+    Error::Child {
         doing: "looking for a backup",
         left: "a cluster of one has none; ask for more --replicas".to_string(),
-    })
+    }
 }
 
 /// Appends so many bytes as fast as the cluster takes them.
@@ -163,8 +168,9 @@ fn measure(
     let client = cluster.connect()?;
     let clients = if case.is_loaded { args.load.clients } else { 0 };
     let load = Load::start(cluster, clients, args.load.size as usize, args.load.rate)?;
+    let calm = Duration::from_secs_f64(args.calm);
     if case.is_loaded {
-        load.wait_for_commit_after(load.now(), CALM)?;
+        load.wait_for_commit_after(load.now(), calm)?;
     }
     let lacks = cluster.wait_for_primary(&client)?.last;
     let begun = load.now();
@@ -180,7 +186,7 @@ fn measure(
     let ended = load.now();
     let mut p99 = None;
     if case.is_loaded {
-        load.wait_for_commit_after(ended, CALM)?;
+        load.wait_for_commit_after(ended, calm)?;
         let of = |from, to| load.latency(from, to).percentile_us(99.0);
         let (before_us, during_us) = (of(Duration::ZERO, begun), of(begun, ended));
         p99 = Some(Latencies { before_us, during_us, after_us: of(ended, load.now()) });

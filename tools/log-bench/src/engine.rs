@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 use crate::progress::{self, Phase};
 use crate::workload::Records;
 
+/// Bytes of a record, and of a batch: what a log takes unless it is told otherwise.
+pub(crate) const RECORD_BYTES_MAX: u64 = 64 << 20;
+
 /// What of a log's options a measurement sets; the rest stay at their defaults.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
@@ -48,6 +51,7 @@ impl Settings {
     /// Opens the log in `dir`, which is created if it does not exist.
     pub(crate) fn open(&self, dir: &Path) -> Result<Log> {
         let mut options = LogOptions::new(dir).verify_reads(!self.trusts_sealed);
+        options = options.record_bytes_max(RECORD_BYTES_MAX);
         if let Some(method) = self.method {
             options = options.write_method(method);
         }

@@ -331,7 +331,8 @@ pub(crate) fn io_advice(source: &io::Error) -> Option<&'static str> {
 fn listen_advice(source: &io::Error) -> Option<&'static str> {
     Some(match source.kind() {
         io::ErrorKind::AddrInUse => {
-            "another process has the port (perhaps this replica already runs): stop it, or choose another"
+            "another process has the port (perhaps this replica already runs): stop it, or choose another \
+             (for dev with --port)"
         }
         io::ErrorKind::AddrNotAvailable => {
             "it is no address of this machine: choose one of its own, or 0.0.0.0"

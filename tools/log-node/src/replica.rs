@@ -39,6 +39,9 @@ pub(crate) fn options(settings: &ReplicaSettings) -> Result<ReplicaOptions> {
     if let Some(records) = settings.keep_records {
         options = options.keep_records(records);
     }
+    if let Some(snapshots) = settings.snapshots_kept {
+        options = options.snapshots_kept(snapshots);
+    }
     if let Some(size) = settings.snapshot_rate {
         options = options.snapshot_bytes_per_s(size.0);
     }

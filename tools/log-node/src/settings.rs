@@ -108,6 +108,9 @@ settings! {
         /// Trim the log after each snapshot, but for so many records before it [default: never by itself]
         #[arg(long, value_name = "N", help_heading = "Limits")]
         keep_records: u64,
+        /// Snapshots that are kept, the newest included [default: 1]
+        #[arg(long, value_name = "N", help_heading = "Limits")]
+        snapshots_kept: usize,
         /// Bytes a second at most to write snapshots with [default: no limit]
         #[arg(long, value_name = "SIZE", help_heading = "Limits")]
         snapshot_rate: Size,
@@ -268,6 +271,7 @@ mod tests {
         segment = "64m"
         snapshot_every = 1000000
         keep_records = 100000
+        snapshots_kept = 3
         snapshot_rate = "32m"
         http = "127.0.0.1:7180"
         log_format = "json"

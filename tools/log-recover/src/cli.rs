@@ -168,6 +168,9 @@ pub(crate) struct RepairArgs {
     /// With --from-peer: a directory with ca.pem, and the certificate and key of a replica or an admin
     #[arg(long, value_name = "DIR", requires = "from_peer")]
     pub(crate) certs: Option<PathBuf>,
+    /// With --from-peer: how many seconds the other replica may take to answer
+    #[arg(long, value_name = "SECS", default_value = "10", requires = "from_peer", value_parser = parse_secs)]
+    pub(crate) deadline: f64,
     /// How many acknowledged records the repair gives up, as plan tells; needed if it gives up any
     #[arg(long, value_name = "N")]
     pub(crate) accept_loss: Option<u64>,
@@ -329,6 +332,7 @@ mod tests {
             "log-recover repair d --accept-loss all",
             "log-recover repair d --from-peer a:1",
             "log-recover repair d --certs c",
+            "log-recover repair d --deadline 5",
             "log-recover repair d --from-peer a:1 --certs c --accept-loss 1",
             "log-recover completions bash --json",
             "log-recover mend d",

@@ -25,8 +25,6 @@ use crate::status::Status;
 
 /// Bytes of frames that are fetched in one go.
 const FETCH_BYTES: u32 = 4 << 20;
-/// How long the peer may take to answer.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The records that were asked for.
 #[derive(Debug, Default)]
@@ -45,7 +43,7 @@ pub(crate) fn repair(args: &RepairArgs, address: &str, session: &Session) -> Res
         check_idle(&place, &before)?;
     }
     let certs = args.certs.as_deref().expect("--from-peer takes --certs along");
-    let client = connect(address, certs)?;
+    let client = connect(address, certs, Duration::from_secs_f64(args.deadline))?;
     let peer = client.status(Target::At(address.to_owned())).wait().map_err(failed(address))?;
     check_membership(&place, &before, &peer, address)?;
     let report = match before.unfinished_repair {
@@ -62,10 +60,10 @@ pub(crate) fn repair(args: &RepairArgs, address: &str, session: &Session) -> Res
 }
 
 /// A client with a certificate that may read frames: a replica's own, or an operator's.
-fn connect(address: &str, certs: &Path) -> Result<Client> {
+fn connect(address: &str, certs: &Path, deadline: Duration) -> Result<Client> {
     let (cert, key) = certificate(certs)?;
     let options = ClientOptions::new([address]).certificates(certs.join("ca.pem"), cert, key);
-    options.deadline(ANSWER_MAX).connect().map_err(failed(address))
+    options.deadline(deadline).connect().map_err(failed(address))
 }
 
 /// The first certificate of the directory that lets its owner do everything, with its key.
@@ -113,7 +111,9 @@ fn check_membership(place: &Place, report: &Report, peer: &NodeStatus, address: 
 
 /// Opens the replica's log, with gaps in the place of what is lost, and says what that is.
 fn open(place: &Place, report: &Report) -> Result<(ReplicaStore, Vec<LsnRange>)> {
-    let open = || ReplicaStore::open(&place.disk, StoreOptions::default()).map_err(Error::log(&place.dir));
+    // How many snapshots are kept is not to be decided here.
+    let options = StoreOptions { snapshots_kept: usize::MAX, ..StoreOptions::default() };
+    let open = || ReplicaStore::open(&place.disk, options).map_err(Error::log(&place.dir));
     let (mut store, mut state) = open()?;
     if state.health == Health::Whole && !report.lost.is_empty() {
         // What is rotten within a complete segment is found by whoever looks at every byte.

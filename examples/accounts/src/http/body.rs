@@ -18,6 +18,29 @@ const BYTES_MAX: usize = 4096;
 /// A body that takes longer than this is not waited for.
 const TIME_MAX: Duration = Duration::from_secs(5);
 
+/// A body that is asked for.
+pub(super) trait Form: DeserializeOwned {
+    /// What it looks like, for whoever has sent another.
+    const LOOKS: &str;
+}
+
+impl Form for Register {
+    const LOOKS: &str =
+        r#"{"name": TEXT, "password": TEXT, "request": TEXT}, where "request" may be left out"#;
+}
+
+impl Form for LogIn {
+    const LOOKS: &str = r#"{"name": TEXT, "password": TEXT}"#;
+}
+
+impl Form for ChangePassword {
+    const LOOKS: &str = r#"{"old": TEXT, "new": TEXT, "request": TEXT}, where "request" may be left out"#;
+}
+
+impl Form for LogOut {
+    const LOOKS: &str = "{}";
+}
+
 /// To open an account.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,7 +73,7 @@ pub(super) struct ChangePassword {
 pub(super) struct LogOut {}
 
 /// Reads a body.
-pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, No> {
+pub(super) async fn read<T: Form>(headers: &HeaderMap, body: Body) -> Result<T, No> {
     if !is_json(headers) {
         return Err(No::NotJson);
     }
@@ -63,14 +86,15 @@ pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -
     // Serde would take a list for an object whose fields are not named.
     let is_object = bytes.trim_ascii_start().starts_with(b"{");
     if !is_object {
-        return Err(No::Malformed { reason: "a JSON object is expected here".to_owned() });
+        return Err(No::Malformed { reason: format!("this is expected here: {}", T::LOOKS) });
     }
     // Only where it is wrong is told: what serde says may quote what it has found, and that may be a password.
     serde_json::from_slice(&bytes).map_err(|error| No::Malformed {
         reason: format!(
-            "not the JSON that is expected here: see line {}, column {}",
+            "line {}, column {} is not as expected, which is {}",
             error.line(),
-            error.column()
+            error.column(),
+            T::LOOKS
         ),
     })
 }
@@ -128,13 +152,17 @@ mod tests {
     async fn what_is_malformed_is_told_by_its_place_and_not_by_its_contents() {
         let wrong = r#"{"name":"ada","password":{"secret":"correct horse"}}"#;
         for text in ["", "[]", r#"["ada","correct horse"]"#] {
-            assert!(matches!(read_as("application/json", text).await, Err(No::Malformed { .. })), "{text}");
+            let Some(No::Malformed { reason }) = read_as("application/json", text).await.err() else {
+                panic!("taken: {text}")
+            };
+            assert!(reason.contains(LogIn::LOOKS), "{reason}");
         }
         for text in ["{", r#"{"name":"ada"}"#, r#"{"name":"a","password":"b","c":1}"#, wrong] {
             let Some(No::Malformed { reason }) = read_as("application/json", text).await.err() else {
                 panic!("taken: {text}")
             };
-            assert!(reason.contains("line") && !reason.contains("horse"), "{reason}");
+            assert!(reason.contains("line") && reason.contains(LogIn::LOOKS), "{reason}");
+            assert!(!reason.contains("horse"), "{reason}");
         }
     }
 

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
-use serde::de::DeserializeOwned;
 
 use super::answer::No;
+use super::body::Form;
 use super::sender::Sender;
 use super::{body, session};
 
@@ -18,7 +18,7 @@ pub(super) struct Posted<T> {
     pub(super) body: T,
 }
 
-impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Posted<T> {
+impl<T: Form, S: Sync> FromRequest<S> for Posted<T> {
     type Rejection = No;
 
     async fn from_request(request: Request, _: &S) -> Result<Posted<T>, No> {

@@ -125,6 +125,6 @@ pub(crate) fn wait_until_made(dir: &Path) {
     let deadline = Instant::now() + PATIENCE;
     while std::fs::read_dir(dir).unwrap().next().is_none() {
         assert!(Instant::now() < deadline, "nothing is made in {}", dir.display());
-        std::thread::yield_now();
+        std::thread::park_timeout(LOOK_EVERY);
     }
 }

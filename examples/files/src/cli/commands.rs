@@ -1,8 +1,8 @@
 //! What the commands do that put, get and look.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::nodes;
@@ -18,6 +18,8 @@ use crate::state::Outcome;
 
 /// From this size on a put says at once how it is gone on with: it may be killed.
 const LARGE_BYTES: u64 = 8 << 20;
+/// How often a file is read that is replaced each time before all of it was.
+const ATTEMPTS: u32 = 3;
 
 pub(super) fn put(args: &PutArgs) -> Result<()> {
     let name = match &args.name {
@@ -96,11 +98,17 @@ pub(super) fn get(args: &GetArgs) -> Result<()> {
         warn(&got);
         return Ok(());
     }
-    let to = args.to.clone().unwrap_or_else(|| PathBuf::from(args.name.last_part()));
+    let mut to = args.to.clone().unwrap_or_default();
+    if args.to.is_none() || to.is_dir() {
+        to.push(args.name.last_part());
+    }
+    if to.is_dir() {
+        return Err(Error::Usage(format!("{} is a directory: name the file to write", to.display())));
+    }
     if to.exists() && !args.force {
         return Err(Error::Usage(format!("{} is there already: --force replaces it", to.display())));
     }
-    let got = receive(&client, &args.name, &to)?;
+    let got = receive_whole(&client, &args.name, &to)?;
     warn(&got);
     let nodes: Vec<String> = got.nodes.iter().map(|node| home::name(*node)).collect();
     let from = if nodes.is_empty() { String::new() } else { format!(" from {}", nodes.join(", then ")) };
@@ -112,9 +120,21 @@ pub(super) fn get(args: &GetArgs) -> Result<()> {
     ))
 }
 
+/// A file that is replaced while it is read is read once more: as it was then, or as it is now, and never a part of both.
+fn receive_whole(client: &FileClient, name: &FileName, to: &Path) -> Result<Got> {
+    for _ in 1..ATTEMPTS {
+        match receive(client, name, to) {
+            Err(Error::Changed { .. }) => {}
+            received => return received,
+        }
+    }
+    receive(client, name, to)
+}
+
 /// The file has its name only once all of it is checked.
 fn receive(client: &FileClient, name: &FileName, to: &Path) -> Result<Got> {
     let dir = to.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::metadata(dir).map_err(Error::file("write into", dir))?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(".getting-");
     // As any new file: what the process's mask lets through.

@@ -70,8 +70,16 @@ pub fn cluster_text(reader: &Reader) -> (String, bool) {
             notes.push_str(&format!("{}: its store {trouble}\n", home::name(node.id)));
         }
     }
-    let has_leader = reports.iter().flatten().any(|report| report.role == "leader");
-    if !has_leader {
+    let leading = reports.iter().flatten().filter(|report| report.role == "leader");
+    let leader = leading.max_by_key(|report| report.epoch);
+    let has_leader = leader.is_some();
+    if let Some(leader) = leader {
+        let is_member = |node: u64| node == leader.node || leader.peers.iter().any(|peer| peer.node == node);
+        for stranger in reports.iter().flatten().filter(|report| !is_member(report.node)) {
+            let node = home::name(stranger.node);
+            notes.push_str(&format!("{node}: the leader does not know it: start it with --join\n"));
+        }
+    } else {
         notes.push_str("no leader: nothing can be changed until a majority of nodes runs\n");
     }
     let is_well = has_leader && notes.is_empty();

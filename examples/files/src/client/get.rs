@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use annals::Lsn;
+
 use super::FileClient;
 use crate::digest::Hasher;
 use crate::error::{Error, Result};
@@ -31,10 +33,10 @@ impl FileClient {
     /// checked together: only then does this say that it was done.
     ///
     /// # Errors
-    /// [`Error::Refused`] if there is no such file, [`Error::NoNode`] if no node can send it, [`Error::Mismatch`] if it is
-    /// not what the digest says. Something may have been written then.
+    /// [`Error::Refused`] if there is no such file, [`Error::Changed`] if it goes meanwhile, [`Error::NoNode`] if no node can
+    /// send it, [`Error::Mismatch`] if it is not what the digest says. Something may have been written then.
     pub fn get(&self, name: &FileName, to: &mut dyn Write) -> Result<Got> {
-        let at = self.now()?;
+        let mut at = self.now()?;
         let file = self.reader.file(name, at)?.ok_or(Error::Refused(Outcome::Missing))?;
         let mut got = Got { file, failed: vec![], nodes: vec![] };
         let mut hasher = Hasher::default();
@@ -54,18 +56,35 @@ impl FileClient {
                 got.nodes.push(node.id);
             }
             received = kept;
-            if let Err(reason) = answer {
-                got.failed.push((node.id, reason));
-                turn += 1;
-                if got.failed.len() >= FAILURES_MAX.max(nodes.len()) {
-                    return Err(Error::NoNode(got.failed));
+            let reason = match answer {
+                Ok(true) => continue,
+                Ok(false) => {
+                    at = self.still_there(&got.file, name)?;
+                    "it has not heard of the file yet".to_owned()
                 }
+                Err(reason) => reason,
+            };
+            got.failed.push((node.id, reason));
+            turn += 1;
+            if got.failed.len() >= FAILURES_MAX.max(nodes.len()) {
+                return Err(Error::NoNode(got.failed));
             }
         }
         if hasher.digest() != got.file.digest {
             return Err(Error::Mismatch { name: name.to_string() });
         }
         Ok(got)
+    }
+
+    /// A node says that it does not have this file: it lags behind the one that has told of it, or the file has gone since.
+    /// Gives up to which record a node has to be that is asked for it after this.
+    fn still_there(&self, file: &FileReport, name: &FileName) -> Result<Lsn> {
+        let at = self.now()?;
+        let now = self.reader.file(name, at)?;
+        if now.is_some_and(|now| now.put == file.put) {
+            return Ok(at);
+        }
+        Err(Error::Changed { name: name.to_string() })
     }
 }
 

@@ -117,7 +117,8 @@ impl Reader {
             .map_err(|error| error.to_string())
     }
 
-    /// Some chunks of a file from one node: from this one on, so many. What has come when it fails was written.
+    /// Some chunks of a file from one node: from this one on, so many; `false` if it does not have what this put has brought
+    /// under this name. What has come when it fails was written.
     pub(super) fn content(
         &self,
         node: &Node,
@@ -125,14 +126,14 @@ impl Reader {
         (from, chunks): (u64, u64),
         at: Lsn,
         to: &mut dyn Write,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         let put = file.put.to_string();
         let numbers = (from.to_string(), chunks.to_string());
         let question = [("name", &*file.name), ("put", &put), ("from", &numbers.0), ("chunks", &numbers.1)];
         let answer = asked(&self.agent, node, "/v1/content", &question, at)?;
-        let mut answer = answer.ok_or_else(|| "it was deleted meanwhile".to_owned())?;
+        let Some(mut answer) = answer else { return Ok(false) };
         let mut body = answer.body_mut().with_config().limit(u64::MAX).reader();
-        io::copy(&mut body, to).map(drop).map_err(|error| format!("it broke off: {error}"))
+        io::copy(&mut body, to).map(|_| true).map_err(|error| format!("it broke off: {error}"))
     }
 
     /// Asks one node after another until one answers; `None` if it says that there is no such thing.
@@ -183,7 +184,8 @@ fn asked(
     })?;
     match answer.status().as_u16() {
         200 => Ok(Some(answer)),
-        404 => Ok(None),
+        // No file has this name, or another one than was asked for.
+        404 | 409 => Ok(None),
         _ => {
             let why = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
             Err(why.unwrap_or_else(|error| error.to_string()))

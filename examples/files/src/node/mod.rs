@@ -11,7 +11,7 @@ mod port;
 mod reads;
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Sender};
 
 use annals::ReplicaId;
@@ -78,19 +78,26 @@ pub fn run(args: &NodeArgs) -> Result<()> {
              something in front of it that takes care, and give --reads-in-clear"
         )));
     }
-    let path = home.node_dir(args.id);
-    let listener = TcpListener::bind(address).map_err(Error::file("listen for readers in", &path))?;
+    let place = address.to_string();
+    let listener =
+        TcpListener::bind(address).map_err(Error::file("listen for readers at", Path::new(&place)))?;
     let (tell, told) = mpsc::channel();
     listen_for_the_end(args.until_stdin_ends, &tell)?;
     loop {
         let serving = Serving::start(args, &home, &listener, &tell)?;
         println!("{} runs at {address}", home::name(args.id));
         let word = told.recv();
-        serving.end()?;
+        let ended = serving.end();
         match word {
-            Ok(Word::Reopen) => eprintln!("there is room again: the store goes on from its checkpoint"),
+            Ok(Word::Reopen) => {
+                // The disk was full, perhaps for the log, too: what was not closed cleanly is recovered now.
+                if let Err(error) = ended {
+                    eprintln!("{}: the log is opened again: {error}", home::name(args.id));
+                }
+                eprintln!("there is room again: the store goes on from its checkpoint");
+            }
             // Whoever could tell is gone only together with the process.
-            Ok(Word::End) | Err(_) => return Ok(()),
+            Ok(Word::End) | Err(_) => return ended,
         }
     }
 }

@@ -1,7 +1,10 @@
 //! What is refused, and what is said then.
 
 use std::fs;
+use std::io;
 use std::process::Command;
+
+use files::error::Error;
 
 use crate::cluster::{Cluster, program};
 
@@ -79,6 +82,49 @@ fn files_come_and_go_and_change_their_names() {
     cluster.expect(0, &["put", &one, "--as", "empty"]);
     cluster.expect(0, &["delete", "empty", "--id", "77"]);
     assert_eq!(cluster.expect(0, &["list"]).out.lines().count(), 2);
+}
+
+/// Does something at the first write.
+struct Meanwhile<'a>(Option<&'a dyn Fn()>);
+
+impl io::Write for Meanwhile<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(happens) = self.0.take() {
+            happens();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_never_half_of_one_and_half_of_another() {
+    let cluster = Cluster::start(2);
+    // More than one answer of a node.
+    let (one, two) = (cluster.noise("1", 9 << 20).0, cluster.noise("2", 9 << 20 | 1).0);
+    let (client, name) = (cluster.client(), "a".parse().unwrap());
+    cluster.expect(0, &["put", &one, "--as", "a"]);
+    let during =
+        |change: &[&str]| client.get(&name, &mut Meanwhile(Some(&|| drop(cluster.expect(0, change)))));
+    for change in [&["put", &two, "--as", "a", "--replace"][..], &["rename", "a", "b"]] {
+        let Err(error) = during(change) else { panic!("{change:?} was not noticed") };
+        let (text, advice) = (error.to_string(), error.advice().unwrap());
+        assert!(matches!(error, Error::Changed { .. }) && error.status() == 1, "{error:?}");
+        assert!(text.contains("not whole") && advice.contains("get it again"), "{text}; {advice}");
+    }
+    // What has nothing to do with it is no matter.
+    cluster.expect(0, &["rename", "b", "a"]);
+    during(&["put", &one, "--as", "c"]).unwrap();
+    // Into a directory it goes by its own name, and a directory is never written over.
+    let into = cluster.path("into");
+    fs::create_dir_all(into.join("taken/a")).unwrap();
+    cluster.expect(0, &["get", "a", into.to_str().unwrap()]);
+    assert_eq!(fs::metadata(into.join("a")).unwrap().len(), 9 << 20 | 1);
+    let said = cluster.expect(64, &["get", "a", into.join("taken").to_str().unwrap(), "--force"]);
+    assert!(said.err.contains("is a directory"), "{}", said.err);
 }
 
 #[test]

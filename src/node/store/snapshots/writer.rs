@@ -4,12 +4,13 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::{BASE, Layout, Snapshot, Summing, TAKING, head_of};
+use super::{Layout, Snapshot, Summing, TAKING, head_of};
 use crate::disk::File;
 use crate::error::Result;
 use crate::log::store::Files;
 use crate::log::superblock_file::Copies;
 use crate::node::store::ReplicaStore;
+use crate::node::store::kept::{Of, become_base};
 use crate::protocol::{Base, Contents, SnapshotOffer};
 use crate::segment::UNFINISHED;
 use crate::types::LogId;
@@ -100,8 +101,8 @@ impl ReplicaStore {
         self.superblock
             .update(Copies::Both, |superblock| superblock.durable = superblock.durable.max(durable))?;
         self.has_vouched();
-        self.files.rename(&name, BASE)?;
-        self.files.sync_dir()?;
+        let of = Of { log_id: self.superblock.current().log_id, lsn: snapshot.base.position.lsn };
+        become_base(&self.files, &name, of, self.options.snapshots_kept)?;
         self.replace_base(snapshot);
         Ok(())
     }

@@ -7,11 +7,12 @@ use super::author::Author;
 use super::{OPTIONS, arc, base_at, check_against, contents_of, created, fill, me, range};
 use crate::disk::Disk;
 use crate::disk::sim::{CrashPolicy, Fail, Fault, Operation, SimDisk};
-use crate::error::Error;
-use crate::format::crc32;
+use crate::error::{Error, Result};
+use crate::format::{SLOT_BYTES, crc32};
 use crate::node::digest;
 use crate::node::driver::{Done, Task, read};
 use crate::node::store::ReplicaStore;
+use crate::node::store::part::Part;
 use crate::protocol::{Base, Content, Health, LOST_BASE, Meta, Position, SnapshotId, SnapshotOffer, State};
 use crate::repair::{Silent, verify};
 use crate::types::{Lsn, LsnRange};
@@ -360,7 +361,7 @@ fn a_base_stays_where_the_log_is_not_to_be_opened_anyway() {
 }
 
 #[test]
-fn a_base_that_cannot_be_read_is_of_no_use_to_anybody_and_fails_nobody() {
+fn a_base_that_cannot_be_read_twice_is_lost() {
     let disk = created(3);
     let (mut store, _) = open(&disk);
     let mut author = Author::new(6);
@@ -370,8 +371,82 @@ fn a_base_that_cannot_be_read_is_of_no_use_to_anybody_and_fails_nobody() {
     let (to, snapshot) = (me().id, SnapshotId { position, checksum: crc32(&[7; 5000]) });
     let task = Task::ReadSnapshot { to, snapshot, offset: 0, bytes_max: 100 };
     disk.fail(Fail::nth(Operation::Read, 1, Fault::Io).on("base").and_later());
-    assert_eq!(read(&store.reader(), &task).unwrap(), Done::SnapshotGone { to });
+    assert!(matches!(read(&store.reader(), &task), Err(Error::Rot { .. })));
+    disk.heal();
+    disk.fail(Fail::nth(Operation::Read, 1, Fault::Io).on("base"));
+    assert!(matches!(read(&store.reader(), &task), Ok(Done::SnapshotRead { .. })), "once may pass");
+    disk.fail(Fail::nth(Operation::Read, 1, Fault::Io).on("base").and_later());
     drop(store);
     let opened = ReplicaStore::open_among_peers(&arc(&disk), OPTIONS).unwrap();
     assert_eq!(opened.1.health, Health::Damaged(vec![LOST_BASE]));
+}
+
+/// A failed read was told as one, the store was opened again by its extracts, which are whole, and the same read failed
+/// again: such a primary could feed nobody, and was never mended.
+#[test]
+fn what_cannot_be_read_twice_is_damage_to_whoever_reads_it() {
+    let disk = created(5);
+    let (mut store, _) = open(&disk);
+    let mut author = Author::new(5);
+    fill(&mut store, &mut author, 150);
+    store.vouch().unwrap();
+    drop(store);
+    let (mut store, _) = open(&disk);
+    let (part, name) = (&store.parts[1], store.parts[1].name.to_string());
+    assert!(part.is_sealed && store.parts.len() > 3, "it has rolled");
+    let all = LsnRange { first: part.header.first_lsn, last: part.last() };
+    let is_rot = |error: Error| matches!(error, Error::Rot { file, .. } if *file == *name);
+    type Read<'a> = &'a dyn Fn(&ReplicaStore) -> Result<()>;
+    let reads: [Read<'_>; 5] = [
+        &|store| store.read_log(all.first, 1 << 10).map(drop),
+        // As a peer is fed.
+        &|store| store.read_log(all.first, 1 << 20).map(drop),
+        &|store| store.entries(all).map(drop),
+        &|store| store.digest_of(all).map(drop),
+        &|store| store.reader().scrub(all.first.prev(), &mut |_| ControlFlow::Continue(())).map(drop),
+    ];
+    for read in reads {
+        disk.fail(Fail::nth(Operation::Read, 1, Fault::Io).on(&name));
+        read(&store).unwrap();
+    }
+    disk.lose_sectors(&name, 4096..part.extent.end);
+    for read in reads {
+        assert!(is_rot(read(&store).unwrap_err()));
+    }
+    assert!(is_rot(store.truncate(all.first).unwrap_err()));
+    drop(store);
+    becomes_whole(&disk, &author);
+}
+
+#[test]
+fn what_an_opening_cannot_read_twice_is_damage_and_once_may_pass() {
+    let mut author = Author::new(6);
+    let disk = created(6);
+    let (mut store, _) = open(&disk);
+    fill(&mut store, &mut author, 60);
+    store.vouch().unwrap();
+    drop(store);
+    for nth in 1..40 {
+        let disk = disk.crash(CrashPolicy::KEEP_ALL);
+        disk.fail(Fail::nth(Operation::Read, nth, Fault::Io));
+        let (_, state) =
+            ReplicaStore::open(&arc(&disk), OPTIONS).unwrap_or_else(|error| panic!("{nth}: {error}"));
+        assert_eq!(state.health, Health::Whole, "read {nth}");
+    }
+    let (store, _) = open(&disk);
+    let blocks = |part: &Part| {
+        let name = part.name.to_string();
+        (0..part.extent.end).step_by(3 * 4096).map(move |at| (name.clone(), at))
+    };
+    for (name, at) in store.parts.iter().flat_map(blocks) {
+        let disk = disk.crash(CrashPolicy::KEEP_ALL);
+        disk.lose_sectors(&name, at..at + 1);
+        becomes_whole(&disk, &author);
+    }
+    // What is in both copies of the superblock is there in one.
+    for slot in [0, SLOT_BYTES as u64] {
+        let disk = disk.crash(CrashPolicy::KEEP_ALL);
+        disk.lose_sectors("superblock", slot..slot + 1);
+        assert_eq!(open(&disk).1.health, Health::Whole, "{slot}");
+    }
 }

@@ -203,3 +203,17 @@ fn an_extract_that_cannot_be_read_is_made_again() {
     let (_, state) = open(&disk);
     assert_eq!((state.health, state.replay), (Health::Whole, replay_of(&author)));
 }
+
+/// All that was there was trimmed, and the segment ended before another record came: nothing in it concerns anybody. The scrub
+/// took that for a hole, so that the replica opened its log again and abstained, each hour, and a majority might at once.
+#[test]
+fn a_segment_of_which_all_is_trimmed_is_no_damage() {
+    let (_, mut store, mut author) = filled(3);
+    store.take_snapshot(&base_at(author.position(author.last)), b"").unwrap();
+    store.trim(store.last()).unwrap();
+    let first = store.first();
+    let (group, frames) = author.group(Content::PLAIN, &[vec![7; 28_000]]);
+    store.write_all([(group, frames)]).unwrap();
+    assert!(store.parts[0].is_sealed && store.parts[0].last() < first, "it had no room for that");
+    scrub_all(&store).unwrap();
+}

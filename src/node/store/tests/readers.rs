@@ -32,11 +32,12 @@ fn recent_frames_come_from_memory_and_older_ones_from_the_disk() {
         store.write_all([(group, frames)]).unwrap();
     }
     check_against(&store, &author);
-    disk.fail(Fail::nth(Operation::Read, 1, Fault::Io));
+    disk.fail(Fail::nth(Operation::Read, 1, Fault::Io).and_later());
     let (_, frames) = store.read_log(store.last(), 1 << 20).unwrap().unwrap();
     let (_, again) = store.read_log(store.last(), 1 << 20).unwrap().unwrap();
     assert_eq!(frames.as_ptr(), again.as_ptr(), "nothing is copied");
-    assert!(matches!(store.read_log(Lsn::FIRST, 100), Err(Error::Io { .. })), "that one is not in memory");
+    assert!(matches!(store.read_log(Lsn::FIRST, 100), Err(Error::Rot { .. })), "that one is not in memory");
+    disk.heal();
     assert!(store.read_log(Lsn::FIRST, 100).unwrap().is_some());
     // What somebody still has is not written over.
     let before = frames.to_vec();

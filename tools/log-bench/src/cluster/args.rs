@@ -164,6 +164,9 @@ pub(crate) struct CatchupArgs {
     /// Bytes of records that a laggard lacks; a blank replica in the end gets twice as many.
     #[arg(long, value_name = "SIZE", default_value = "512m", value_parser = parse_bytes_above_zero)]
     pub(crate) log_bytes: u64,
+    /// How many seconds clients append before a laggard starts, and after it has caught up.
+    #[arg(long, value_name = "S", default_value = "2", value_parser = parse_secs)]
+    pub(crate) calm: f64,
 }
 
 fn parse_depth(text: &str) -> Result<usize, String> {

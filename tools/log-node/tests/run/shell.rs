@@ -186,8 +186,8 @@ fn nobody_at_the_address_is_told_in_words() {
         "{}",
         said.out
     );
-    let said = scratch.expect(3, &format!("transfer {reach} --deadline 2s"));
+    let said = scratch.expect(3, &format!("transfer {reach} --deadline 300ms"));
     assert!(said.err.contains("no primary") && said.err.contains("0 of 1"), "{}", said.err);
-    let said = scratch.expect_fed(3, &format!("append {reach} --deadline 2s"), "one\ntwo\n");
+    let said = scratch.expect_fed(3, &format!("append {reach} --deadline 300ms"), "one\ntwo\n");
     assert!(said.err.contains("line 1") && said.err.contains("go on at line 1"), "{}", said.err);
 }

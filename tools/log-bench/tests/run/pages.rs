@@ -17,7 +17,7 @@ const LEFT_OUT: &[(&str, Reason)] = &[
     (
         "torture --recheck",
         Tested(
-            "tools/log-bench/tests/run.rs",
+            "tools/log-bench/tests/run/workloads.rs",
             "a_record_that_was_not_waited_for_is_missed_and_what_is_left_is_kept",
         ),
     ),

@@ -1,12 +1,8 @@
 //! Runs the program on clusters of real processes, for a moment each: what it says of them, and what it leaves.
 
-// The helpers of tests fail like tests.
-#![allow(clippy::unwrap_used)]
-
-mod scratch;
-
-use scratch::Scratch;
 use serde_json::Value;
+
+use crate::scratch::Scratch;
 
 /// Nothing was lost, invented or repeated, and something was acknowledged.
 fn keeps_its_promises(object: &Value) {
@@ -64,7 +60,8 @@ fn a_primary_that_was_stopped_acknowledges_nothing_that_is_not_in_the_log() {
 
 #[test]
 fn laggards_and_newcomers_catch_up() {
-    let object = Scratch::new().json("catchup --log-bytes 2m --clients 1 --rate 200 --segment-bytes 1m");
+    let object =
+        Scratch::new().json("catchup --log-bytes 2m --calm 0.2 --clients 1 --rate 200 --segment-bytes 1m");
     let caught = object["catchups"].as_array().unwrap();
     assert_eq!(caught.len(), 3, "{object}");
     let is_above_zero = |figure: &Value| figure.as_f64().is_some_and(|figure| figure > 0.0);

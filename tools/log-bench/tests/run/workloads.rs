@@ -1,15 +1,12 @@
 //! Runs the program on tiny workloads: what it promises about its directory, its output and its errors.
 
-// The helpers of tests fail like tests.
-#![allow(clippy::unwrap_used)]
-
-mod scratch;
-
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
-use scratch::{Scratch, names};
 use serde_json::Value;
+
+use crate::scratch::{Scratch, names};
 
 const TINY: &str = "append --secs 0.1 --segment-bytes 1m";
 
@@ -211,7 +208,7 @@ fn a_signal_ends_it_without_leaving_anything() {
         .unwrap();
     while !scratch.path("place/data/log").exists() {
         assert!(child.try_wait().unwrap().is_none(), "it ended before it was asked to");
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(1));
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
@@ -250,6 +247,7 @@ fn errors_say_what_to_do_next() {
         ("append --secs 0", "more than 0"),
         ("append --size 1t", "at most 512m"),
         ("append --size 128m", "use smaller records"),
+        ("append --size 1m --batch 65", "use smaller records or batches"),
         ("--input file append", "give it to `append`"),
         ("append --threads 0", "1..=4096"),
         ("append --method tape", "possible values: direct, buffered, mapped"),

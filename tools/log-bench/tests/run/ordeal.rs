@@ -1,13 +1,8 @@
 //! Runs `ordeal` for a few rounds: what it says, what it leaves, and that it notices a broken promise.
 
-// The helpers of tests fail like tests.
-#![allow(clippy::unwrap_used)]
-
-#[allow(dead_code, reason = "other suites need more of it")]
-mod scratch;
-
-use scratch::Scratch;
 use serde_json::Value;
+
+use crate::scratch::Scratch;
 
 fn keeps_its_promises(object: &Value, rounds: u64) {
     for key in ["lost", "duplicated", "invented", "refused_there"] {
