@@ -217,7 +217,11 @@ mod tests {
         let gentle = found.scan(&disk, (&header, Looking::Gently), Until::Durable(Lsn::ZERO)).unwrap();
         assert_eq!(
             (gentle.extent, gentle.vouched, gentle.verdict),
-            (mapped.extent, mapped.vouched, mapped.verdict)
+            (mapped.extent.clone(), mapped.vouched, mapped.verdict)
         );
+        // Found while it had the name of a spare, which it has no more.
+        let found = Found { name: "spare-000009.seg".into(), named: Named::Spare(9), ..found };
+        let renamed = found.scan(&disk, (&header, Looking::Copied), Until::Durable(Lsn::ZERO)).unwrap();
+        assert_eq!(renamed.extent, mapped.extent);
     }
 }

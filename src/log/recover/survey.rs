@@ -9,7 +9,7 @@ use crate::format::{
     self, BadBlock, FOOTER_BLOCK_BYTES, Footer, GROUP_HEADER_BYTES, GroupHeader, HEADER_BLOCK_BYTES,
     SegmentHeader,
 };
-use crate::segment::{FileName, is_of_one_life};
+use crate::segment::{FileName, is_of_one_life, segment_name};
 use crate::types::{LogId, Lsn};
 
 /// The files of a log beside its superblock.
@@ -178,7 +178,15 @@ impl Found {
     }
 
     pub(super) fn open(&self, disk: &dyn Disk, access: Access) -> Result<Arc<dyn File>> {
-        disk.open(&self.name, access).map_err(|source| self.io("open", source))
+        let opened = disk.open(&self.name, access);
+        let opened = match (&opened, self.header()) {
+            // Begun in a spare, it has got its own name since: beside a writer names come and go.
+            (Err(error), Some(header)) if error.kind() == io::ErrorKind::NotFound => {
+                disk.open(&segment_name(header.first_lsn), access)
+            }
+            _ => opened,
+        };
+        opened.map_err(|source| self.io("open", source))
     }
 
     pub(super) fn io(&self, doing: &'static str, source: io::Error) -> Error {
