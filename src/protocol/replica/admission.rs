@@ -128,6 +128,7 @@ impl Replica {
         self.office = Office::Backup;
         self.is_chosen = false;
         self.heard = Some(self.now);
+        self.question = None;
         self.election_at = self.patience.deadline(self.now, &self.config.timing);
     }
 }

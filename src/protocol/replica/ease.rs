@@ -134,7 +134,7 @@ impl Ease {
             if took.is_zero() {
                 continue;
             }
-            if let Some(usual) = self.usual().filter(|_| is_feeding) {
+            if is_feeding && let Some(usual) = self.usual() {
                 let is_late = took > usual * LATE_TIMES;
                 let bytes = if is_late { self.bytes / 2 } else { self.bytes + self.bytes / GROWTH };
                 self.bytes = bytes.clamp(self.bytes_least, window.max(self.bytes_least));

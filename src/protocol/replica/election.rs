@@ -26,6 +26,14 @@ pub(super) struct Campaign {
     own_vote: u64,
 }
 
+/// A question for a pre-vote.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct Question {
+    next: Epoch,
+    last: Position,
+    from: Member,
+}
+
 /// How a replica stands.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Kind {
@@ -119,6 +127,7 @@ impl Replica {
             let rank = self.rank_without(id);
             let hurried = self.patience.hurried(self.now, &self.config.timing, rank);
             self.election_at = self.election_at.min(hurried);
+            self.answer_question();
         }
     }
 
@@ -134,9 +143,42 @@ impl Replica {
         if !self.is_whole() {
             return Err(Refusal::NotWhole);
         }
-        let granted = next > self.meta.epoch && !self.hears_primary() && self.is_behind(last);
+        let granted = !self.hears_primary() && self.would_vote(next, last);
+        let question = Question { next, last, from };
+        if self.hears_primary() && self.question.as_ref().is_none_or(|old| *old < question) {
+            self.question = Some(question);
+        }
+        if granted {
+            self.yield_to(from, last);
+        }
         self.send(from, Message::PreVoteReply { next, granted });
         Ok(())
+    }
+
+    /// Of two who ask at the same time each would be granted by the other: both would want votes in the same epoch, share
+    /// them, and nobody would lead before the next timeout. So the one with less, or the higher id, asks no further. Its
+    /// election timeout goes on, should the other one fail.
+    fn yield_to(&mut self, other: Member, last: Position) {
+        let key = |last: Position, id: ReplicaId| (last, std::cmp::Reverse(id));
+        let comes_first = key(last, other.id) > key(self.ledger.synced(), self.config.me.id);
+        let only_asks = matches!(&self.office, Office::Candidate(campaign) if campaign.kind == Kind::Pre);
+        if comes_first && only_asks {
+            self.office = Office::Backup;
+        }
+    }
+
+    /// Answers again who asked while the primary was still heard, now that it is lost: replicas notice its end one after
+    /// the other, and who noticed first would else ask again only after an election timeout. A pre-vote is no promise, so
+    /// it may be granted at any time.
+    fn answer_question(&mut self) {
+        if let Some(Question { next, last, from }) = self.question.take() {
+            let granted = self.is_whole() && self.would_vote(next, last);
+            self.send(from, Message::PreVoteReply { next, granted });
+        }
+    }
+
+    fn would_vote(&self, next: Epoch, last: Position) -> bool {
+        next > self.meta.epoch && self.is_behind(last)
     }
 
     pub(super) fn vote(&mut self, from: Member, epoch: Epoch, last: Position, transfer: bool) -> Taken {

@@ -62,6 +62,8 @@ pub struct Replica {
     /// With [`FailoverPolicy::Manual`]: whether this replica was told to lead, and nobody else since, as far as it knows.
     is_chosen: bool,
     patience: Patience,
+    /// Who asked for a pre-vote while the primary was heard, and is answered again if that is lost.
+    question: Option<election::Question>,
     health: Health,
     /// What the leader had when this damaged replica began to follow it: there it is whole again.
     whole_at: Option<Lsn>,
@@ -118,6 +120,7 @@ impl Replica {
             election_at,
             is_chosen: config.start == Start::Chosen && config.policy == FailoverPolicy::Manual,
             patience,
+            question: None,
             health,
             whole_at: None,
             mends_refused: 0,

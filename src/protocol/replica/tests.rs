@@ -38,13 +38,17 @@ fn group(epoch: u64, first: u64, last: u64) -> Group {
 
 impl Bench {
     fn new() -> Bench {
+        Bench::of(1)
+    }
+
+    fn of(me: u64) -> Bench {
         let voters = (1..=3).map(|number| Voter { member: member(number), priority: 0 }).collect();
         let membership = Some(Membership::first(voters, Quorums::Majority).into());
         let base = Base { membership, ..Base::default() };
         let meta = Meta { generation: 1, ..Meta::default() };
         let state = State { meta, base, incarnation: LIFE, ..State::default() };
         let now = Time::from_nanos(1_000_000_000);
-        let replica = Replica::recover(Config::new(ClusterId::new(7), member(1)), state, now).unwrap();
+        let replica = Replica::recover(Config::new(ClusterId::new(7), member(me)), state, now).unwrap();
         let mut bench = Bench { replica, now, effects: vec![] };
         bench.poll();
         bench
@@ -66,7 +70,7 @@ impl Bench {
         self.give(Input::Received(Envelope {
             cluster: ClusterId::new(7),
             from: member(from),
-            to: member(1),
+            to: self.replica.config().me,
             epoch: Epoch::new(epoch),
             generation: 1,
             message,
@@ -146,6 +150,69 @@ fn a_peer_whose_records_are_trimmed_while_they_are_read_is_looked_at_again() {
     let effects = bench.give(Input::LogRead { to: ReplicaId::new(3), group: group(1, 1, 1) });
     let is_probe = |effect: &Effect| matches!(effect, Effect::Send(envelope) if matches!(envelope.message, Message::Probe { .. }));
     assert!(effects.iter().any(is_probe), "{effects:?}");
+}
+
+/// The answers to questions for a pre-vote among these effects: to whom, and whether it is granted.
+fn pre_votes(effects: &[Effect]) -> Vec<(u64, bool)> {
+    let answer = |effect: &Effect| match effect {
+        Effect::Send(Envelope { to, message: Message::PreVoteReply { granted, .. }, .. }) => {
+            Some((to.id.get(), *granted))
+        }
+        _ => None,
+    };
+    effects.iter().filter_map(answer).collect()
+}
+
+#[test]
+fn who_notices_the_end_of_the_primary_first_is_answered_when_the_others_notice_it_too() {
+    let heartbeat = |round| {
+        let (commit, last, durable) = (Lsn::ZERO, Lsn::ZERO, Lsn::ZERO);
+        Message::Heartbeat { round, commit, last, durable }
+    };
+    let question = |next| Message::PreVote { next: Epoch::new(next), last: at(0, 0) };
+    let lost = || Input::PeerLost { id: ReplicaId::new(2) };
+
+    let mut bench = Bench::new();
+    bench.hear(2, 1, heartbeat(1));
+    bench.give(Input::MetaSaved { number: 1 });
+    assert_eq!(pre_votes(&bench.hear(3, 1, question(2))), [(3, false)], "the primary is heard");
+    assert_eq!(pre_votes(&bench.give(lost())), [(3, true)]);
+    assert_eq!(pre_votes(&bench.give(lost())), [], "answered once");
+
+    // It lives after all: whoever asked has heard it again too, or asks again.
+    bench.hear(2, 1, heartbeat(2));
+    bench.hear(3, 1, question(2));
+    bench.hear(2, 1, heartbeat(3));
+    assert_eq!(pre_votes(&bench.give(lost())), []);
+
+    // What has changed meanwhile counts: that epoch is over.
+    bench.hear(2, 1, heartbeat(4));
+    bench.hear(3, 1, question(2));
+    bench.hear(2, 2, heartbeat(5));
+    bench.give(Input::MetaSaved { number: 2 });
+    assert_eq!(pre_votes(&bench.hear(3, 2, question(2))), [(3, false)]);
+    assert_eq!(pre_votes(&bench.give(lost())), [(3, false)]);
+}
+
+#[test]
+fn of_two_who_ask_at_the_same_time_one_goes_on() {
+    let grant = || Message::PreVoteReply { next: Epoch::new(1), granted: true };
+    // This one is 2, and has nothing.
+    for (other, last, goes_on) in [(1, at(0, 0), false), (3, at(0, 0), true), (3, at(1, 1), false)] {
+        let mut bench = Bench::of(2);
+        bench.now = bench.now.plus(Duration::from_secs(1));
+        bench.give(Input::Promote { token: 0 });
+        assert_eq!(bench.replica.role(), Role::Candidate);
+        let asked = bench.hear(other, 0, Message::PreVote { next: Epoch::new(1), last });
+        assert_eq!(pre_votes(&asked), [(other, true)]);
+        bench.hear(other, 0, grant());
+        let wants_votes = bench.replica.status().epoch == Epoch::new(1);
+        assert_eq!(wants_votes, goes_on, "beside {other} with {last:?}");
+        // Should the other one fail, this one asks again when its time has come.
+        bench.now = bench.now.plus(Duration::from_secs(10));
+        bench.give(Input::Tick);
+        assert_eq!(bench.replica.role(), Role::Candidate);
+    }
 }
 
 #[test]
