@@ -23,6 +23,14 @@ fn on_every_disk(promise: impl Fn(&dyn Disk)) {
     }
 }
 
+/// All that a file holds.
+fn content(disk: &dyn Disk, name: &str) -> Vec<u8> {
+    let file = disk.open(name, Access::Read).unwrap();
+    let mut bytes = vec![0; file.bytes().unwrap() as usize];
+    assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+    bytes
+}
+
 /// `count` aligned blocks, all bytes of which are `byte`.
 pub(super) fn blocks(count: usize, byte: u8) -> MmapMut {
     let mut memory = MmapMut::map_anon(count * BLOCK_BYTES).unwrap();
@@ -111,11 +119,13 @@ fn a_file_has_each_name_that_it_was_given() {
         assert_eq!(disk.link("none", "three").unwrap_err().kind(), io::ErrorKind::NotFound);
         // Nothing happens to two names of one file.
         disk.rename("one", "two").unwrap();
+        // It is one file, and no copy.
+        disk.open("two", Access::ReadWrite).unwrap().write_at(b"B", 0).unwrap();
+        assert_eq!(&*content(disk, "one"), b"Bytes");
         disk.create("other").unwrap();
         disk.rename("other", "one").unwrap();
         disk.sync_dir().unwrap();
-        let bytes = |name| disk.open(name, Access::Read).unwrap().bytes().unwrap();
-        assert_eq!((bytes("one"), bytes("two")), (0, 5));
+        assert_eq!((&*content(disk, "one"), &*content(disk, "two")), (&b""[..], &b"Bytes"[..]));
         disk.remove("two").unwrap();
         assert_eq!(disk.list().unwrap(), ["one"]);
     });

@@ -7,6 +7,7 @@ mod front;
 mod kept;
 mod mend;
 mod open;
+mod outage;
 mod part;
 mod reader;
 mod recent;
@@ -22,12 +23,11 @@ mod truncate;
 
 use std::any::Any;
 use std::fmt;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use self::append::{Notes, Pending};
 use self::front::Front;
-use self::open::{Others, WINDOW_BYTES};
+use self::open::Others;
 use self::part::Part;
 pub use self::reader::StoreReader;
 use self::shared::Shared;
@@ -38,12 +38,12 @@ pub use self::spares::{Preparation, Prepared};
 use self::stage::Stage;
 use crate::disk::{Disk, DurableWriter};
 use crate::error::{Error, Result};
-use crate::format::{Extract, FrameKind, Vote};
+use crate::format::{Extract, Vote};
 use crate::log::store::Files;
 use crate::log::superblock_file::{Copies, SuperblockFile};
 use crate::protocol::{Base, EpochHistory, Member, Meta, SnapshotId, State};
 use crate::segment::QUARANTINE;
-use crate::types::{DiskId, Lsn, WriteMethod};
+use crate::types::{DiskId, Lsn, LsnRange, WriteMethod};
 
 /// The name of the file that says that something is lost.
 pub(super) use crate::segment::DAMAGED;
@@ -298,16 +298,15 @@ impl ReplicaStore {
         let Some(part) = self.parts.iter().find(holds).filter(|part| part.last() > through) else {
             return Ok(through);
         };
-        let mut end = through;
-        let looked = part.source(&self.files)?.visit((through, None), WINDOW_BYTES, &mut |frame| {
-            let header = frame.header();
-            if header.lsn <= through && through < header.last_lsn() && header.kind != FrameKind::Gap {
-                end = header.lsn.prev();
-            }
-            Ok(ControlFlow::Break(()))
-        });
-        // What is damaged there goes all the same: nobody reads it, and it is covered.
-        Ok(if looked.is_ok() { end } else { through })
+        let alone = LsnRange { first: through, last: through };
+        match self.reader().read_range(alone, 1) {
+            Ok(Some((group, _))) if group.range.last > through => Ok(group.range.first.prev()),
+            // A gap is cut anywhere.
+            Ok(Some(_)) | Err(Error::Lost { .. }) => Ok(through),
+            // Where something is damaged nobody knows where frames end. The whole segment goes with a later trim, as it
+            // would anyway.
+            _ => Ok(part.header.first_lsn.prev()),
+        }
     }
 
     /// Notes that something may be lost, because it could not be read: the next [`open`](ReplicaStore::open) looks at every

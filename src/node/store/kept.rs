@@ -33,8 +33,8 @@ pub(super) fn become_base(files: &Files, name: &str, new: Of, snapshots_kept: us
     }
     files.rename(name, BASE)?;
     files.sync_dir()?;
-    // One that keeps none has removed all when it was opened.
-    if snapshots_kept > 1 { remove_surplus(files, new, snapshots_kept) } else { Ok(()) }
+    // Also where none is kept: without a base none was removed when the store was opened.
+    remove_surplus(files, new, snapshots_kept)
 }
 
 /// Gives the base the name under which it stays when `new` takes its place.

@@ -10,6 +10,7 @@ use super::append::Notes;
 use super::extract;
 use super::front::Front;
 use super::kept::{Of, remove_surplus};
+use super::outage;
 use super::part::Part;
 use super::shared::Shared;
 use super::snapshots::{BASE, Snapshot, TAKING, head_of, open as open_file};
@@ -73,7 +74,7 @@ pub(super) fn open(
 ) -> Result<(Option<ReplicaStore>, State)> {
     // While a repair is not finished, the superblock may be on its way.
     let is_repairing = |name: &String| FileName::of(name) == FileName::PendingRepair;
-    if list(&**disk)?.iter().any(is_repairing) && !repair(disk)? {
+    if list(&**disk)?.iter().any(is_repairing) && !repair(disk, Note::None)? {
         return Ok((None, blank()));
     }
     match SuperblockFile::read(&**disk) {
@@ -82,7 +83,7 @@ pub(super) fn open(
         Err(error) => return Err(error),
     }
     finish_install(disk, options.snapshots_kept)?;
-    if is_damaged(&**disk)? && !repair(disk)? {
+    if is_damaged(&**disk)? && !repair(disk, Note::None)? {
         return Ok((None, blank()));
     }
     let mut may_pass = true;
@@ -97,8 +98,7 @@ pub(super) fn open(
             }
             opened => return opened,
         }
-        note_damage(&**disk)?;
-        if !repair(disk)? {
+        if !repair(disk, Note::Damage)? {
             return Ok((None, blank()));
         }
     }
@@ -151,12 +151,24 @@ fn blank() -> State {
     State { health: Health::Blank, ..State::default() }
 }
 
-/// Gives up what is lost, so that the log can be opened; whether that was possible. That it is lost was noted before.
-fn repair(disk: &Arc<dyn Disk>) -> Result<bool> {
+/// What is to be noted before something is given up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Note {
+    /// That something may be lost (S11).
+    Damage,
+    /// Nothing: it was noted, or whoever has begun the repair has decided.
+    None,
+}
+
+/// Gives up what is lost, so that the log can be opened; whether that was possible.
+fn repair(disk: &Arc<dyn Disk>, note: Note) -> Result<bool> {
     let report = match repair::inspect(&**disk)? {
         unfinished if unfinished.unfinished_repair.is_some() => unfinished,
-        _ => repair::verify(disk, 1, &Silent)?,
+        _ => outage::look(disk)?,
     };
+    if note == Note::Damage {
+        note_damage(&**disk)?;
+    }
     let done = repair::plan(&**disk, &report).and_then(|plan| {
         let lost = plan.gives_up.iter().map(LsnRange::records).sum();
         repair::repair(disk, &plan, Some(lost), &Silent)
@@ -180,6 +192,17 @@ fn wanted(StoreOptions { segment_bytes, write_method, .. }: StoreOptions) -> Wan
     Wanted { segment_bytes, write_method, gently: true }
 }
 
+/// The base, if it checks.
+fn find_base(disk: &Arc<dyn Disk>, log_id: LogId) -> Result<Option<Snapshot>> {
+    let find = || find_readable(&**disk, || Snapshot::find(&**disk, BASE, log_id));
+    if let Some(found) = find()? {
+        return Ok(Some(found));
+    }
+    // The disk may have been away.
+    outage::is_there(&**disk)?;
+    find()
+}
+
 /// Opens a store of which the log opens.
 fn attempt(
     disk: &Arc<dyn Disk>,
@@ -189,7 +212,7 @@ fn attempt(
     let lock = lock(&**disk)?;
     let mut recovered = recover(&**disk, wanted(options))?;
     let superblock = recovered.superblock.current().clone();
-    let found = find_readable(|| Snapshot::find(&**disk, BASE, superblock.log_id))?;
+    let found = find_base(disk, superblock.log_id)?;
     let is_baseless = found.is_none();
     if is_baseless && others == Others::HaveABase {
         put_base_aside(&**disk)?;
@@ -234,7 +257,7 @@ fn attempt(
         vouched: last,
         snapshot: Arc::clone(&snapshot),
         wanted_snapshots: Vec::new(),
-        stage: find_readable(|| Stage::find(&**disk, superblock.log_id))?,
+        stage: find_readable(&**disk, || Stage::find(&**disk, superblock.log_id))?,
         shared: Arc::new(shared),
         files: Arc::new(files),
         is_poisoned: false,

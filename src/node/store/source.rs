@@ -6,6 +6,7 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
+use super::outage::rest;
 use crate::disk::{Disk, File, Gentle};
 use crate::error::{Error, Result};
 use crate::format::{
@@ -58,12 +59,19 @@ pub(super) fn read_twice(file: &dyn File, into: &mut [u8], position: u64) -> Opt
     file.read_at(into, position).or_else(|_| file.read_at(into, position)).ok()
 }
 
-/// Finds something; what cannot be read twice does not check.
+/// Finds something; what cannot be read twice, with a rest in between, does not check.
 ///
 /// # Errors
 /// Whatever else the operating system says.
-pub(super) fn find_readable<T>(find: impl Fn() -> Result<Option<T>>) -> Result<Option<T>> {
-    match find().or_else(|error| if is_unreadable(&error) { find() } else { Err(error) }) {
+pub(super) fn find_readable<T>(disk: &dyn Disk, find: impl Fn() -> Result<Option<T>>) -> Result<Option<T>> {
+    let again = |error| {
+        if !is_unreadable(&error) {
+            return Err(error);
+        }
+        rest(disk);
+        find()
+    };
+    match find().or_else(again) {
         Err(error) if is_unreadable(&error) => Ok(None),
         found => found,
     }

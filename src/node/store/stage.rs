@@ -178,7 +178,7 @@ pub(super) fn finish_install(disk: &Arc<dyn Disk>, snapshots_kept: usize) -> Res
     let mut superblock = SuperblockFile::open(&**disk, found.superblock)?;
     let log_id = superblock.current().log_id;
     // What does not check is found so again when it is read as the base.
-    let Some(snapshot) = find_readable(|| Snapshot::find(&**disk, INSTALLING, log_id))? else {
+    let Some(snapshot) = find_readable(&**disk, || Snapshot::find(&**disk, INSTALLING, log_id))? else {
         return Ok(());
     };
     let files = Files::new(Arc::clone(disk), superblock.current().write_method, 0);

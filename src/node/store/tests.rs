@@ -5,6 +5,7 @@ mod damage;
 mod extracts;
 mod flushes;
 mod kept;
+mod outages;
 mod readers;
 mod records;
 mod snapshots;

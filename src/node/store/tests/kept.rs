@@ -66,7 +66,7 @@ fn as_many_snapshots_are_kept_as_asked_for() {
     let (mut store, _) = open(&disk);
     write(&mut store, &author);
     take(&mut store, &[10, 20]);
-    assert_eq!(kept(&disk), [], "by default the base is the only one");
+    assert_eq!(kept(&disk), [0; 0], "by default the base is the only one");
     drop(store);
     let (mut store, _) = open_with(&disk, KEEPS_THREE);
     take(&mut store, &[30]);
@@ -83,7 +83,7 @@ fn as_many_snapshots_are_kept_as_asked_for() {
     drop(open_with(&disk, StoreOptions { snapshots_kept: 2, ..OPTIONS }));
     assert_eq!(kept(&disk), [40]);
     drop(open(&disk));
-    assert_eq!(kept(&disk.crash(CrashPolicy::LOSE_ALL)), []);
+    assert_eq!(kept(&disk.crash(CrashPolicy::LOSE_ALL)), [0; 0]);
 }
 
 #[test]
@@ -185,6 +185,26 @@ fn none_that_is_kept_is_taken_for_the_base() {
     assert_eq!((store.application().unwrap(), store.last()), (b"as of 20".to_vec(), Lsn::new(author.last)));
 }
 
+/// Nobody removes any while the base is lost, so they stayed for a whole life if none is kept any more.
+#[test]
+fn those_from_before_the_base_was_lost_go_with_the_next_one() {
+    let (disk, author) = (created(1), hundred());
+    let (mut store, _) = open_with(&disk, KEEPS_THREE);
+    write(&mut store, &author);
+    take(&mut store, &[10, 20, 30]);
+    drop(store);
+    disk.flip_bit(BASE, 40, 2);
+    let (store, _) = ReplicaStore::open_among_peers(&arc(&disk), OPTIONS).unwrap();
+    let mut store = store.unwrap();
+    assert_eq!(kept(&disk), [10, 20]);
+    let position = Position { epoch: Epoch::new(900), lsn: Lsn::new(5000) };
+    let offer = SnapshotOffer { base: Arc::new(base_at(position)), contents: contents_of(&[5; 300]) };
+    store.stage(&offer).unwrap();
+    store.stage_chunk((offer.id(), 0), &[5; 300], digest(&[5; 300])).unwrap().unwrap();
+    store.install(offer.id()).unwrap();
+    assert!(kept(&disk).is_empty());
+}
+
 /// A directory that was emptied but for them is nobody's, and whoever begins there anew does not count them for its own.
 #[test]
 fn those_of_an_earlier_life_of_the_directory_are_the_first_to_go() {
@@ -211,6 +231,13 @@ fn those_of_an_earlier_life_of_the_directory_are_the_first_to_go() {
         disk.list().unwrap().into_iter().filter(is_kept).collect()
     };
     assert_eq!(names(&disk), [10, 60].map(|lsn| kept_name(Lsn::new(lsn))));
+    // One of them has the name that the next one gets.
+    disk.copy_from(&before, &kept_name(Lsn::new(60)), &kept_name(Lsn::new(20)));
     take(&mut store, &[30]);
+    let own = LogId::new(anew.disk.get());
+    for lsn in [10, 20].map(Lsn::new) {
+        let found = Snapshot::find(&disk, &kept_name(lsn), own).unwrap().expect("its own");
+        assert_eq!(found.base.position.lsn, lsn);
+    }
     assert_eq!(names(&disk), [10, 20].map(|lsn| kept_name(Lsn::new(lsn))));
 }

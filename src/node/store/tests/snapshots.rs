@@ -6,12 +6,13 @@ use bytes::Bytes;
 
 use super::author::Author;
 use super::{
-    base_at, check_against, contents_of, crash_everywhere, created, fill, first_base, ignoring, open,
+    OPTIONS, base_at, check_against, contents_of, crash_everywhere, created, fill, first_base, ignoring,
+    open, open_with,
 };
 use crate::disk::sim::{CrashPolicy, Fail, Fault, Operation};
 use crate::format::crc32;
 use crate::node::digest;
-use crate::node::store::ReplicaStore;
+use crate::node::store::{ReplicaStore, StoreOptions};
 use crate::protocol::{Content, Group, Health, Position, SnapshotId, SnapshotOffer, Spans};
 use crate::types::{Epoch, Lsn};
 
@@ -135,6 +136,40 @@ fn a_trim_leaves_whole_frames() {
     assert_eq!(store.first(), batch.last.next());
     store.trim(Lsn::new(author.last)).unwrap();
     assert_eq!(store.first(), Lsn::new(author.last + 1));
+}
+
+/// Anything damaged in the segment before it kept the end of a frame from being found, and the log began in the middle of
+/// one (`ANNALS_SEED=39` of `alone::steps_of_the_store_fail`, as it was then).
+#[test]
+fn a_trim_leaves_whole_frames_wherever_something_is_damaged() {
+    let is_batch = |(group, _): &&(Group, Bytes)| {
+        let is_one = matches!(&group.content, Content::Records(Spans::One(span)) if span.records > 2);
+        is_one && group.range.first.get() > 100
+    };
+    let (mut exact, mut less) = (0, 0);
+    for (cache_bytes, block) in [64 << 20, 0].into_iter().flat_map(|cache| (0..8).map(move |at| (cache, at)))
+    {
+        let disk = created(1);
+        let (mut store, _) = open_with(&disk, StoreOptions { cache_bytes, ..OPTIONS });
+        let mut author = Author::new(2);
+        fill(&mut store, &mut author, 200);
+        let batch = author.groups.iter().find(is_batch).expect("some are").0.range;
+        store.take_snapshot(&base_at(author.position(author.last)), b"").unwrap();
+        let part =
+            store.parts.iter().rfind(|part| part.header.first_lsn <= batch.first).expect("it is there");
+        let begin = part.header.first_lsn;
+        assert!(begin < batch.first && batch.last < part.last(), "{batch:?} is inside");
+        disk.lose_sectors(&part.name, block * 4096..(block + 1) * 4096);
+        store.trim(Lsn::new(batch.first.get() + 1)).unwrap();
+        let first = store.first();
+        assert!(first == batch.first || first == begin, "it begins with {first}, {batch:?} from {begin} on");
+        assert!(first == batch.first || cache_bytes == 0, "it is in memory");
+        exact += usize::from(first == batch.first);
+        less += usize::from(first == begin);
+        store.trim(Lsn::new(author.last)).unwrap();
+        assert_eq!(store.first(), Lsn::new(author.last + 1));
+    }
+    assert!(exact > 8 && less > 0, "{exact} {less}");
 }
 
 #[test]

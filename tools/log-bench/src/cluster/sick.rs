@@ -103,6 +103,11 @@ impl Disk for SickDisk {
         self.files.rename(from, to)
     }
 
+    fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        self.ward.admit(true)?;
+        self.files.link(from, to)
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         self.ward.admit(false)?;
         self.files.remove(name)
@@ -197,5 +202,32 @@ impl DurableWriter for SickWriter {
     fn write_durable(&self, blocks: &[u8], offset: u64) -> io::Result<()> {
         self.ward.admit(false)?;
         self.writer.write_durable(blocks, offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It said that no file can have two names, so that no replica of a bench or an ordeal kept a snapshot.
+    #[test]
+    fn a_file_gets_a_second_name_unless_the_disk_is_sick() {
+        let dir = std::env::temp_dir().join(format!("log-bench-sick-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let (disk, ward) = SickDisk::open(&dir).unwrap();
+        disk.create("one").unwrap();
+        for (sickness, kind) in [
+            (Sickness::Full, ErrorKind::StorageFull),
+            (Sickness::Failing, ErrorKind::Other),
+            (Sickness::ReadOnly, ErrorKind::ReadOnlyFilesystem),
+        ] {
+            ward.set(sickness);
+            assert_eq!(disk.link("one", "two").unwrap_err().kind(), kind);
+        }
+        ward.set(Sickness::Well);
+        disk.link("one", "two").unwrap();
+        let names = disk.list().unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(names, ["one", "two"]);
     }
 }
