@@ -10,6 +10,8 @@
 #[cfg(feature = "quic")]
 mod accept;
 #[cfg(feature = "quic")]
+mod attempts;
+#[cfg(feature = "quic")]
 mod bell;
 #[cfg(feature = "quic")]
 pub mod certs;

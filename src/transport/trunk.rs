@@ -12,13 +12,13 @@ use quinn::{Connection, Endpoint, TokioRuntime};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::OnceCell;
 
+use super::attempts;
 use super::close::CloseCode;
 use super::dial::resolve;
 use super::error::TransportError;
 use super::identity;
 use super::link::{Credentials, LinkOptions};
 use super::probe::Probe;
-use super::tls::{self, Speech};
 use super::tuning;
 
 /// What all links of the process share.
@@ -121,9 +121,6 @@ impl Share {
     async fn connect(&self) -> Result<Connection, TransportError> {
         let Trunk { credentials, address, options, .. } = &*self.trunk;
         let there = resolve(address).await?;
-        if Probe::new(there).is_ok_and(|probe| probe.is_refused()) {
-            return Err(TransportError::Unreachable { address: address.clone() });
-        }
         let mut config = credentials.config();
         let is_local = there.ip().to_canonical().is_loopback();
         let keep_alive = Some(options.keep_alive);
@@ -131,11 +128,11 @@ impl Share {
         let Thread { v4, v6, .. } = self.thread;
         let endpoint = if there.is_ipv6() { v6.as_ref().unwrap_or(v4) } else { v4 };
         let name = identity::any_replica(credentials.cluster());
-        endpoint
-            .connect_with(config, there, &name)
-            .map_err(|why| TransportError::Other { reason: why.to_string() })?
-            .await
-            .map_err(|why| tls::explain(&why, address, Speech::Client))
+        let begin = || {
+            let begun = endpoint.connect_with(config.clone(), there, &name);
+            begun.map_err(|why| TransportError::Other { reason: why.to_string() })
+        };
+        attempts::connect(there, address, options.probe, begin).await
     }
 
     /// Whether the host says that the replica's process is gone. Then nobody has anything of the connection any more.

@@ -3,6 +3,7 @@
 #![cfg(feature = "quic")]
 #![allow(clippy::unwrap_used)]
 
+mod dialing;
 mod lanes;
 mod limits;
 mod place;

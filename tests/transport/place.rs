@@ -216,9 +216,13 @@ impl Caller {
 
     /// With the same credentials as others.
     pub(crate) fn share(credentials: &Credentials, address: &str) -> Caller {
+        Caller::with(LinkOptions::default(), credentials, address)
+    }
+
+    pub(crate) fn with(options: LinkOptions, credentials: &Credentials, address: &str) -> Caller {
         let (notes, told) = channel();
         let events = Arc::new(Notes(notes));
-        let link = ClientLink::open(credentials, address, LinkOptions::default(), events).unwrap();
+        let link = ClientLink::open(credentials, address, options, events).unwrap();
         Caller { link, told }
     }
 

@@ -9,8 +9,8 @@ use crate::types::ReplicaId;
 
 /// Addresses that are kept, at most.
 const PLACES_MAX: usize = 64;
-/// The pause before a place is dialed again, and what it grows to.
-const REDIAL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// The pause before a place is dialed again, and what it grows to: as a replica's.
+const REDIAL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
 /// One of the places, for good: none is ever removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -198,5 +198,29 @@ impl Places {
 
     pub(super) fn links(&self) -> Vec<LinkId> {
         self.spots.iter().filter_map(|spot| spot.link.id()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_refuses_is_dialed_twice_a_second_or_so() {
+        let (begin, minute) = (Instant::now(), Duration::from_secs(60));
+        let mut chance = Chance::new(7);
+        let mut places = Places::new(&["nobody:1".into()], &mut chance);
+        let place = places.next();
+        let (mut now, mut dialed) = (begin, 0);
+        while now < begin + minute {
+            let (link, _) = places.dial(now, place).unwrap();
+            dialed += 1;
+            places.closed(now, link, &mut chance);
+            let again = places.wait_for(place).unwrap();
+            assert!(again - now < Duration::from_millis(650), "it waits {:?}", again - now);
+            now = again;
+        }
+        // A dead endpoint costs little.
+        assert!(dialed < 200, "{dialed}");
     }
 }
