@@ -90,7 +90,7 @@ impl World {
             None => node.ledger.recover(),
             Some(storage) => {
                 let state = storage.open()?;
-                agree(&mut node.ledger, &state)?;
+                agree(&mut node.ledger, storage.was_doubted(), &state)?;
                 state
             }
         };
@@ -170,7 +170,9 @@ impl World {
         // One that was deposed and has not heard of it may count on what is truncated meanwhile.
         let is_newest = self.oracle.primaries.last_key_value().is_some_and(|(newest, _)| *newest == reign);
         if is_primary && is_newest {
-            let disks: Vec<_> = self.nodes.iter().map(|node| &node.ledger).chain(&self.retired).collect();
+            // Of a disk that was lost more than once, the newest state counts.
+            let retired = self.retired.iter().rev();
+            let disks: Vec<_> = self.nodes.iter().map(|node| &node.ledger).chain(retired).collect();
             for peer in &status.peers {
                 let copy = (peer.member, peer.durable);
                 invariants::counted_copies_are_there(&self.nodes[at].ledger, &disks, copy)?;

@@ -137,6 +137,8 @@ impl World {
     /// 1 and 16: what was committed is on every replica, record for record.
     fn all_is_there(&mut self) -> Check {
         self.stores_are_the_same()?;
+        let storages = self.nodes.iter().filter_map(|node| node.storage.as_ref());
+        self.oracle.tally.older = storages.map(|storage| storage.kept.seen).sum();
         let commit = self.oracle.commit();
         for at in 0..self.nodes.len() {
             let ledger = &self.nodes[at].ledger;

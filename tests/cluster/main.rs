@@ -13,6 +13,7 @@ mod driver;
 mod ending;
 mod faults;
 mod invariants;
+mod kept;
 mod ledger;
 mod mix;
 mod mixtures;

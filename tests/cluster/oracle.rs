@@ -83,6 +83,8 @@ pub(crate) struct Tally {
     pub(crate) installs: u64,
     /// Chunks of snapshots that newer ones had replaced.
     pub(crate) kept: u64,
+    /// Snapshots that stayed beside the base that took their place, each time that was looked.
+    pub(crate) older: u64,
     pub(crate) mended: u64,
     pub(crate) recovered: u64,
     pub(crate) transfers: u64,
@@ -98,7 +100,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// How often each has happened, by name.
-    pub(crate) const fn counts(&self) -> [(&'static str, u64); 18] {
+    pub(crate) const fn counts(&self) -> [(&'static str, u64); 19] {
         [
             ("appended", self.appended),
             ("local", self.local),
@@ -110,6 +112,7 @@ impl Tally {
             ("elections", self.elections),
             ("truncations", self.truncations),
             ("installs", self.installs),
+            ("older snapshots", self.older),
             ("mended", self.mended),
             ("recovered", self.recovered),
             ("transfers", self.transfers),

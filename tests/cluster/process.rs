@@ -10,6 +10,7 @@ use crate::invariants::{self, Check, Violation, broken};
 use crate::ledger::{Ledger, Snapshot, Stage};
 use crate::oracle::Ask;
 use crate::record::{self, Frames};
+use crate::storage::Storage;
 use crate::world::{Event, MS, World};
 
 impl World {
@@ -341,10 +342,22 @@ impl World {
         }
         self.may_fail(at);
         let node = &mut self.nodes[at];
+        let begin = node.ledger.begin.lsn;
+        let is_hidden = node.ledger.was_harmed || node.storage.as_ref().is_some_and(Storage::is_troubled);
+        let before = is_hidden.then(|| node.ledger.clone());
         node.ledger.trim(through);
         let done = node.perform(Task::Trim { through: asked })?;
+        let mut expected = vec![Done::Trimmed { asked, through }];
+        if let (Some(before), Some([Done::Trimmed { through: less, .. }])) = (before, done.as_deref())
+            && (begin..through).contains(less)
+            && before.slot(*less).is_none_or(|slot| slot.frame.range().last == *less)
+        {
+            // Where something cannot be read nobody knows where frames end: it stays until the whole segment goes.
+            expected = vec![Done::Trimmed { asked, through: *less }];
+            node.ledger = before;
+            node.ledger.trim(*less);
+        }
         node.ledger.other = None;
-        let expected = vec![Done::Trimmed { asked, through }];
         if let Some(done) = done.filter(|done| *done != expected) {
             broken(3, "a frame is trimmed whole or not at all", format!("{done:?}, not {expected:?}"))?;
         }

@@ -12,6 +12,7 @@ use annals::node::{Done, ReplicaStore, Scribe, StoreOptions, Task};
 use annals::protocol::{Base, Health, LOST_BASE, Member, Meta, State};
 
 use crate::invariants::{Check, Violation, broken};
+use crate::kept::Kept;
 use crate::ledger::Ledger;
 use crate::record::{Frame, encode, mix};
 use crate::trouble::{Plan, Step, failed};
@@ -21,6 +22,8 @@ pub(crate) struct Storage {
     disk: SimDisk,
     store: Option<ReplicaStore>,
     scribe: Scribe,
+    options: StoreOptions,
+    pub(crate) kept: Kept,
     /// What is to strike a step.
     plan: Option<Plan>,
     /// Something has been let loose on the disk, and need not have struck yet.
@@ -29,6 +32,8 @@ pub(crate) struct Storage {
     is_rotten: bool,
     /// A step has failed of it: the process is to end.
     pub(crate) has_failed: bool,
+    /// What could not be read twice was taken for damage, and may have been noted as such.
+    is_doubted: bool,
 }
 
 const OPTIONS: StoreOptions = StoreOptions {
@@ -42,26 +47,29 @@ const OPTIONS: StoreOptions = StoreOptions {
 type Tried<T> = Result<T, Violation>;
 
 impl Storage {
-    fn of(disk: SimDisk) -> Storage {
+    fn of(disk: SimDisk, kept: Kept) -> Storage {
         Storage {
             disk,
             store: None,
             scribe: Scribe::default(),
+            options: OPTIONS,
+            kept,
             plan: None,
             is_armed: false,
             is_rotten: false,
             has_failed: false,
+            is_doubted: false,
         }
     }
 
     pub(crate) fn create(seed: u64, member: Member, base: &Base) -> Storage {
         let disk = SimDisk::new(seed);
         ReplicaStore::create(&disk, member, base).expect("an empty disk can be prepared");
-        Storage::of(disk)
+        Storage::of(disk, Kept::new(seed))
     }
 
     pub(crate) fn blank(seed: u64) -> Storage {
-        Storage::of(SimDisk::new(seed))
+        Storage::of(SimDisk::new(seed), Kept::new(seed))
     }
 
     /// Lets something strike the next step of a kind.
@@ -77,6 +85,11 @@ impl Storage {
     /// The disk does what it should from here on.
     pub(crate) fn heal(&mut self) {
         self.plan = None;
+        self.disarm();
+    }
+
+    /// Nothing is loose on the disk any more.
+    fn disarm(&mut self) {
         self.is_armed = false;
         self.disk.heal();
         self.disk.set_capacity(None);
@@ -102,6 +115,7 @@ impl Storage {
                 return failed(what);
             }
             if self.is_armed {
+                self.is_doubted |= is_damage;
                 self.has_failed = true;
                 return failed(what);
             }
@@ -115,14 +129,38 @@ impl Storage {
         self.ended(step, result)
     }
 
+    /// Whether damage may have been noted since this was asked last, where there is none.
+    pub(crate) fn was_doubted(&mut self) -> bool {
+        std::mem::take(&mut self.is_doubted)
+    }
+
     pub(crate) fn open(&mut self) -> Tried<State> {
+        if !self.is_troubled() {
+            self.kept.are_whole(&self.disk)?;
+        }
+        self.options.snapshots_kept = self.kept.ask();
         self.begin(Step::Open);
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let result = ReplicaStore::open(&disk, OPTIONS);
+        let result = ReplicaStore::open(&disk, self.options);
         let (store, state) = self.ended(Step::Open, result)?;
         self.store = store;
         self.recovers_again(&state)?;
+        let has_base = state.health != Health::Blank && state.health != Health::Damaged(vec![LOST_BASE]);
+        if has_base {
+            self.look_at_kept()?;
+        }
         Ok(state)
+    }
+
+    /// The base is another one now, or was found.
+    fn look_at_kept(&mut self) -> Check {
+        let base = self.store.as_ref().expect("the process is up").base().position.lsn;
+        self.kept.note(&self.disk, base);
+        if self.is_troubled() {
+            return Ok(());
+        }
+        self.kept.are_whole(&self.disk)?;
+        self.kept.are_no_more_than(self.options.snapshots_kept, (&self.disk, base))
     }
 
     /// 4: recovering once more gives the same, also after a loss of power: all that was found is durable.
@@ -130,7 +168,7 @@ impl Storage {
         let found = self.disk.crash(CrashPolicy::LOSE_ALL);
         found.set_capacity(None);
         let disk: Arc<dyn Disk> = Arc::new(found);
-        let again = match ReplicaStore::open(&disk, OPTIONS) {
+        let again = match ReplicaStore::open(&disk, self.options) {
             Ok((_, again)) => again,
             Err(error) => return broken(4, "recovering twice gives the same", format!("{error:?}")),
         };
@@ -179,6 +217,9 @@ impl Storage {
         let store = self.store.as_mut().expect("the process is up");
         let result = self.scribe.take(store, task, &mut done);
         self.ended(step, result)?;
+        if done.iter().any(|done| matches!(done, Done::SnapshotTaken { .. } | Done::Installed { .. })) {
+            self.look_at_kept()?;
+        }
         Ok(done)
     }
 
@@ -253,7 +294,7 @@ impl Storage {
 
     /// The disk as it is, to be put back one day.
     pub(crate) fn copy(&self) -> Storage {
-        Storage::of(self.disk.crash(CrashPolicy::KEEP_ALL))
+        Storage::of(self.disk.crash(CrashPolicy::KEEP_ALL), self.kept.clone())
     }
 
     fn lose_power(&mut self, fate: u64) {
@@ -268,14 +309,12 @@ impl Storage {
         self.has_failed = false;
         if self.disk.is_off() || fate.is_multiple_of(2) {
             self.lose_power(fate);
+        } else if fate.is_multiple_of(3) {
+            // Also a power cut that has not come yet: it was damage that the step met first.
+            self.disarm();
         } else {
-            // The disk is as full as it was for one more attempt.
-            let is_full = !fate.is_multiple_of(3);
-            self.is_armed &= is_full;
+            // For one more attempt the disk is as full as it was, and the power as near its end.
             self.disk.heal();
-            if !is_full {
-                self.disk.set_capacity(None);
-            }
         }
     }
 
@@ -287,8 +326,9 @@ impl Storage {
     pub(crate) fn lose_base(&mut self) -> Check {
         self.heal();
         self.disk.flip_bit("base", 40, 2);
+        self.kept.base_is_harmed(&self.disk);
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        match ReplicaStore::open_among_peers(&disk, OPTIONS) {
+        match ReplicaStore::open_among_peers(&disk, self.options) {
             Ok((Some(_), state)) if state.health == Health::Damaged(vec![LOST_BASE]) => Ok(()),
             other => broken(17, "damage to the base is found", format!("{other:?}")),
         }
@@ -331,7 +371,14 @@ impl Storage {
 /// Takes what recovery has found for what the ledger holds from here on, if it may be (1, 2, 3 and 17).
 ///
 /// After a crash in the middle of a step that is the state before it or the one after, and nothing in between.
-pub(crate) fn agree(ledger: &mut Ledger, state: &State) -> Check {
+pub(crate) fn agree(ledger: &mut Ledger, is_doubted: bool, state: &State) -> Check {
+    // Every byte was looked at since, and all is there.
+    if is_doubted && state.health == Health::Damaged(vec![]) {
+        ledger.is_noted = true;
+        if let Some(other) = &mut ledger.other {
+            other.is_noted = true;
+        }
+    }
     let Some(other) = ledger.other.take() else { return agree_with(ledger, state) };
     let mut trial = ledger.clone();
     if agree_with(&mut trial, state).is_ok() {

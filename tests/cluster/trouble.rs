@@ -74,6 +74,9 @@ impl Plan {
             (Operation::SyncDir, Fault::Io),
             (Operation::Create, Fault::NoSpace),
             (Operation::Rename, Fault::Io),
+            (Operation::Link, Fault::Io),
+            (Operation::Link, Fault::NoSpace),
+            (Operation::Remove, Fault::Io),
             (Operation::Read, Fault::Io),
         ]);
         Plan { step: draw.pick(&STEPS), strike: Strike::Fails(operation, draw.between(1, 4), fault) }

@@ -1,10 +1,8 @@
 //! A replica goes, and the others go on.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use annals::node::ReplicaError;
-use annals::protocol::Role;
 use annals::{Error, Lsn};
 
 use crate::fleet::{Fleet, id, until};
@@ -14,8 +12,6 @@ crate::over_both! {
     a_primary_that_is_gone_is_replaced_and_nothing_is_lost;
     all_of_them_come_back_with_all_that_was_acknowledged;
     a_subscriber_sees_each_record_once_and_in_order_through_a_failover;
-    a_transfer_under_load_fails_no_append;
-    a_primary_that_is_shut_down_hands_over_first;
 }
 
 fn a_primary_that_is_gone_is_replaced_and_nothing_is_lost(mut fleet: Fleet) {
@@ -69,59 +65,6 @@ fn a_subscriber_sees_each_record_once_and_in_order_through_a_failover(mut fleet:
     let seen = seen.join().expect("it has seen all");
     assert_eq!(seen, fleet.records(fleet.primary(), end));
     assert!(seen.windows(2).all(|pair| pair[0].0 < pair[1].0));
-}
-
-fn a_transfer_under_load_fails_no_append(fleet: Fleet) {
-    let first = fleet.primary();
-    let (goes_on, appended) = (AtomicBool::new(true), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        for writer in 0..4_u8 {
-            let (fleet, goes_on, appended) = (&fleet, &goes_on, &appended);
-            scope.spawn(move || {
-                // Unknown is what no append may be here: it would panic.
-                while goes_on.load(Ordering::Relaxed) {
-                    fleet.append_known(&[writer]);
-                    appended.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        let progress = |least: u64| {
-            until("appends go on", || (appended.load(Ordering::Relaxed) >= least).then_some(()));
-        };
-        progress(50);
-        let mut leads = first;
-        for _ in 0..5 {
-            let next = leads % 3 + 1;
-            until("it is handed over", || {
-                fleet.replica(leads).transfer_to(Some(id(next))).expect("it runs").wait().ok()
-            });
-            leads = until("the next one leads", || {
-                let role = fleet.replica(next).status().expect("it runs").role;
-                (role == Role::Primary).then_some(next)
-            });
-            progress(appended.load(Ordering::Relaxed) + 20);
-        }
-        goes_on.store(false, Ordering::Relaxed);
-    });
-    let last = fleet.append(b"last").lsn();
-    assert!(last.get() > appended.load(Ordering::Relaxed));
-}
-
-fn a_primary_that_is_shut_down_hands_over_first(mut fleet: Fleet) {
-    let first = fleet.primary();
-    let last = fleet.append(b"one").lsn();
-    fleet.all_show(last);
-    let before = fleet.replica(first).status().expect("it runs").epoch;
-    let leaving = fleet.replicas[first as usize - 1].take().expect("it runs");
-    leaving.shutdown().expect("it closes cleanly");
-    // Whoever took over was asked to: nobody has waited for an election timeout.
-    let second = fleet.primary();
-    let status = fleet.replica(second).status().expect("it runs");
-    assert_eq!(status.epoch.get(), before.get() + 1);
-    fleet.append(b"two");
-    let closed = fleet.replica(second).clone();
-    fleet.kill(second);
-    drop(closed);
 }
 
 #[test]

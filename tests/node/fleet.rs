@@ -71,7 +71,12 @@ impl Fleet {
     /// One whose replicas speak over sockets.
     #[cfg(feature = "quic")]
     pub(crate) fn over_quic(voters: u64) -> Fleet {
-        let mut fleet = Fleet::blank(voters, |options| options);
+        Fleet::over_quic_tuned(voters, |options| options)
+    }
+
+    #[cfg(feature = "quic")]
+    pub(crate) fn over_quic_tuned(voters: u64, tune: Tune) -> Fleet {
+        let mut fleet = Fleet::blank(voters, tune);
         fleet.papers = Some(crate::papers::Papers::new(CLUSTER));
         fleet.bootstrap().start_all()
     }
@@ -176,6 +181,20 @@ impl Fleet {
 
     pub(crate) fn primary(&self) -> u64 {
         self.primary_but(0)
+    }
+
+    /// Has this one lead; asks until it does, since nobody is heeded while a primary may be alive, and that is so for a
+    /// while after the start.
+    pub(crate) fn promote(&self, number: u64) {
+        until("it leads", || {
+            let replica = self.replica(number);
+            let role = replica.status().expect("it runs").role;
+            match replica.promote().expect("it runs").wait() {
+                Ok(()) | Err(ReplicaError::Refused(Refused::Busy | Refused::NotPossible { .. })) => {}
+                Err(error) => panic!("it cannot be promoted: {error}"),
+            }
+            (role == Role::Primary).then_some(())
+        });
     }
 
     /// Appends wherever the primary is, again and again until it is taken. May append twice.

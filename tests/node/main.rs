@@ -2,22 +2,26 @@
 
 #![cfg(feature = "sim")]
 
-/// Makes tests of functions that take a fleet of three: over a network of memory, and over sockets.
+/// Makes tests of functions that take a fleet of three: over a network of memory, and over sockets; with options changed
+/// by what stands before the arrow, if anything does.
 macro_rules! over_both {
-    ($($name:ident;)*) => {
+    ($tune:expr => $($name:ident;)*) => {
         mod memory {
             $(#[test]
             fn $name() {
-                super::$name(crate::fleet::Fleet::new(3));
+                super::$name(crate::fleet::Fleet::tuned(3, $tune));
             })*
         }
         #[cfg(feature = "quic")]
         mod quic {
             $(#[test]
             fn $name() {
-                super::$name(crate::fleet::Fleet::over_quic(3));
+                super::$name(crate::fleet::Fleet::over_quic_tuned(3, $tune));
             })*
         }
+    };
+    ($($name:ident;)*) => {
+        crate::over_both! { |options| options => $($name;)* }
     };
 }
 pub(crate) use over_both;
@@ -38,3 +42,4 @@ mod papers;
 mod policies;
 mod snapshots;
 mod start;
+mod transfers;

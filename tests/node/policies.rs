@@ -1,51 +1,26 @@
 //! Who leads, and what a read is worth.
 
 use annals::disk::sim::{Fail, Fault, Operation};
-use annals::node::ReplicaError;
-use annals::protocol::request::Refused;
 use annals::protocol::{FailoverPolicy, Role};
 
 use crate::fleet::{Fleet, id, until};
-
-/// Asks until it leads: it is not heeded while a primary may be alive.
-fn promote(fleet: &Fleet, number: u64) {
-    until("it leads", || {
-        let replica = fleet.replica(number);
-        let role = replica.status().expect("it runs").role;
-        match replica.promote().expect("it runs").wait() {
-            Ok(()) | Err(ReplicaError::Refused(Refused::Busy | Refused::NotPossible { .. })) => {}
-            Err(error) => panic!("it cannot be promoted: {error}"),
-        }
-        (role == Role::Primary).then_some(())
-    });
-}
 
 #[test]
 fn with_the_manual_policy_nobody_leads_before_an_operator_says_so() {
     let mut fleet = Fleet::tuned(3, |options| options.policy(FailoverPolicy::Manual));
     assert!(fleet.statuses().iter().all(|status| status.role == Role::Backup && status.epoch.get() == 0));
-    promote(&fleet, 2);
+    fleet.promote(2);
     let last = fleet.append(b"one").lsn();
     fleet.all_show(last);
     fleet.kill(2);
-    promote(&fleet, 3);
+    fleet.promote(3);
     assert!(fleet.append(b"two").lsn() > last);
-}
-
-#[test]
-fn a_primary_that_is_shut_down_hands_over_also_where_nobody_stands_by_himself() {
-    let mut fleet = Fleet::tuned(3, |options| options.policy(FailoverPolicy::Manual));
-    promote(&fleet, 1);
-    fleet.all_show(fleet.append(b"one").lsn());
-    fleet.replicas[0].take().expect("it runs").shutdown().expect("it closes cleanly");
-    assert_ne!(fleet.primary(), 1);
-    fleet.append(b"two");
 }
 
 #[test]
 fn whoever_was_chosen_goes_on_by_itself_when_its_disk_works_again() {
     let fleet = Fleet::tuned(3, |options| options.policy(FailoverPolicy::Manual));
-    promote(&fleet, 1);
+    fleet.promote(1);
     fleet.all_show(fleet.append(b"one").lsn());
     let disk = &fleet.disks[0];
     for operation in [Operation::Write, Operation::Sync, Operation::WriteDurable] {

@@ -294,6 +294,12 @@ fn older_snapshots_are_kept_and_one_can_be_gone_back_to() {
         taken.push(snapshot(&fleet, 1));
     }
     let last = fleet.append(b"after").lsn();
+    // It is committed before it is applied.
+    let is_applied = |fleet: &Fleet| {
+        let applied = fleet.replica(1).applied(last).expect("it runs").wait_timeout(PATIENCE);
+        assert!(applied.expect("it is applied") >= last);
+    };
+    is_applied(&fleet);
     let kept = |fleet: &Fleet| {
         let mut names = fleet.disk(1).list().expect("a disk that lists");
         names.retain(|name| name.starts_with("base"));
@@ -307,8 +313,7 @@ fn older_snapshots_are_kept_and_one_can_be_gone_back_to() {
     let again = Tape::default();
     fleet.start_with(1, options(&fleet, &again));
     assert_eq!(fleet.replica(1).status().expect("it runs").snapshot, taken[2]);
-    let applied = fleet.replica(1).applied(last).expect("it runs").wait_timeout(PATIENCE);
-    assert!(applied.expect("it is applied") >= last);
+    is_applied(&fleet);
     assert_eq!(again.read(), tape.read());
 }
 

@@ -55,10 +55,11 @@ fn sigterm_hands_the_role_over_while_others_append() {
     assert_eq!(cluster.records(), ["first", "second", "third"]);
     assert_ne!(cluster.primary(), old);
     assert!(cluster.dev.said.iter().any(|line| line.contains("ended: all is on the disk")));
-    // It was a backup before it ended: the role was handed over, and not only lost.
-    let said = cluster.dev.said.join("\n");
-    let (_, goodbye) = said.split_once("ending: asked by SIGTERM").unwrap();
-    assert!(goodbye.contains(&format!("replica={old} role=backup")), "{said}");
+    // It was a backup before it ended: the role was handed over, and not only lost. On a busy machine somebody else may have
+    // been elected before it was asked to end; then there was nothing to hand over.
+    let role = format!("replica={old} role=");
+    let last = cluster.dev.said.iter().rfind(|line| line.contains(&role)).unwrap();
+    assert!(last.contains(&format!("{role}backup")), "{}", cluster.dev.said.join("\n"));
 }
 
 #[test]
