@@ -80,6 +80,9 @@ impl Current {
             let idle_max: Duration = options.timing.idle_max;
             config
                 .transport_config(Arc::new(tuning::transport_config(is_local, idle_max, None)))
+                // A copy that overtakes its packet must not take the connection elsewhere. And quinn-proto 0.11 leaves the
+                // old path's loss timer running where one moves: in a debug build that ends the process.
+                .migration(false)
                 .max_incoming(options.limits.handshakes_max)
                 .incoming_buffer_size(INCOMING_BYTES_MAX / 64)
                 .incoming_buffer_size_total(INCOMING_BYTES_MAX);

@@ -6,6 +6,7 @@
 mod dialing;
 mod lanes;
 mod limits;
+mod moving;
 mod place;
 mod raw;
 mod refusals;

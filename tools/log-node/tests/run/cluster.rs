@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 
 use serde_json::Value;
 
-use crate::scratch::{Running, Said, Scratch, signal, wait_until};
+use crate::scratch::{Running, Said, Scratch, comes_true, signal, wait_until};
 
 /// A cluster under `log-node dev`.
 pub(crate) struct Cluster {
@@ -79,10 +79,11 @@ impl Cluster {
     #[track_caller]
     pub(crate) fn wait_for(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let mut seen = Value::Null;
-        wait_until(what, || {
+        let is_in_time = comes_true(|| {
             seen = self.overview();
             is_so(&seen)
         });
+        assert!(is_in_time, "waited too long until {what}; seen:\n{seen:#}\nsaid:\n{}", self.dev.so_far());
         seen
     }
 

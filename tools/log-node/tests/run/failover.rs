@@ -73,7 +73,7 @@ fn the_role_is_handed_to_whom_the_operator_names() {
         let settings = fs::read_to_string(&path).unwrap();
         fs::write(&path, format!("{settings}election_min = \"3s\"\nelection_max = \"6s\"\n")).unwrap();
     }
-    let mut cluster = Cluster::start_in(cluster.scratch, "");
+    let cluster = Cluster::start_in(cluster.scratch, "");
     cluster.wait_until_well();
     let primary = cluster.primary();
     let epoch = |seen: &serde_json::Value| {

@@ -72,10 +72,10 @@ impl Running {
         }
     }
 
-    /// What it has said up to now, for whoever looks into a failure.
-    pub(crate) fn so_far(&mut self) -> String {
-        self.said.extend(self.lines.try_iter());
-        self.said.join("\n")
+    /// What it has said up to now, for whoever looks into a failure. What nobody waited for is told once.
+    pub(crate) fn so_far(&self) -> String {
+        let unheard: Vec<String> = self.lines.try_iter().collect();
+        [&self.said[..], &unheard[..]].concat().join("\n")
     }
 
     /// Writes a line to its standard input.
@@ -121,11 +121,19 @@ pub(crate) fn signal(process: u32, name: &str) {
 
 /// Waits until it is so: what it asks has no way to tell.
 #[track_caller]
-pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
+    assert!(comes_true(is_so), "waited too long until {what}");
+}
+
+/// Whether it is so before the patience ends.
+pub(crate) fn comes_true(mut is_so: impl FnMut() -> bool) -> bool {
     let (_open, never) = mpsc::channel::<()>();
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
-        assert!(Instant::now() < deadline, "waited too long until {what}");
+        if Instant::now() > deadline {
+            return false;
+        }
         let _ = never.recv_timeout(Duration::from_millis(20));
     }
+    true
 }
