@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use quinn::{ClientConfig, ServerConfig};
+use quinn::{ClientConfig, EndpointConfig, ServerConfig};
 
 use super::error::TransportError;
 use super::identity::Identity;
 use super::options::TransportOptions;
+use super::reset::ResetKeys;
 use super::tls::{Proof, Speech};
 use super::tuning;
 
@@ -19,6 +20,8 @@ const INCOMING_BYTES_MAX: u64 = 8 << 20;
 /// What connections are made with.
 pub(crate) struct Configs {
     current: RwLock<Current>,
+    /// Of the private key with which the process began: what connections were told at their beginning cannot be taken back.
+    resets: ResetKeys,
 }
 
 struct Current {
@@ -31,14 +34,23 @@ struct Current {
 impl Configs {
     /// Reads the files.
     pub(crate) fn load(options: &TransportOptions) -> Result<Configs, TransportError> {
-        Ok(Configs { current: RwLock::new(Current::load(options)?) })
+        let proof = proof(options)?;
+        let current = RwLock::new(Current::new(&proof, options)?);
+        Ok(Configs { current, resets: proof.reset_keys() })
     }
 
     /// Reads the files again. If they are good, connections made from now on use them.
     pub(crate) fn reload(&self, options: &TransportOptions) -> Result<(), TransportError> {
-        let current = Current::load(options)?;
+        let current = Current::new(&proof(options)?, options)?;
         *self.current.write() = current;
         Ok(())
+    }
+
+    /// For the socket.
+    pub(crate) fn endpoint(&self) -> EndpointConfig {
+        let mut config = tuning::endpoint_config();
+        self.resets.put_into(&mut config);
+        config
     }
 
     /// For a connection from there.
@@ -67,14 +79,18 @@ impl Configs {
     }
 }
 
+fn proof(options: &TransportOptions) -> Result<Proof, TransportError> {
+    let proof = Proof::load(&options.tls)?;
+    let expected = Identity::Replica { cluster: options.cluster, id: options.me };
+    if proof.identity != expected {
+        let (expected, found) = (expected.to_string(), proof.identity.to_string());
+        return Err(TransportError::WrongIdentity { expected, found });
+    }
+    Ok(proof)
+}
+
 impl Current {
-    fn load(options: &TransportOptions) -> Result<Current, TransportError> {
-        let proof = Proof::load(&options.tls)?;
-        let expected = Identity::Replica { cluster: options.cluster, id: options.me };
-        if proof.identity != expected {
-            let (expected, found) = (expected.to_string(), proof.identity.to_string());
-            return Err(TransportError::WrongIdentity { expected, found });
-        }
+    fn new(proof: &Proof, options: &TransportOptions) -> Result<Current, TransportError> {
         let server = |is_local| -> Result<_, TransportError> {
             let mut config = ServerConfig::with_crypto(Arc::new(proof.server(&options.tls)?));
             let idle_max: Duration = options.timing.idle_max;

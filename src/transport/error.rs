@@ -77,7 +77,7 @@ pub enum TransportError {
     },
     /// Replies were not taken, and too many had gathered: read faster, or ask for less.
     SlowReader,
-    /// The connection is lost: nothing was heard for too long.
+    /// The connection is lost: nothing was heard for too long, or the other side is another process by now.
     Lost,
     /// The connection was closed, here or there: connect again if there is more to do.
     Closed,

@@ -50,6 +50,8 @@ mod probe;
 #[cfg(feature = "quic")]
 mod reading;
 #[cfg(feature = "quic")]
+mod reset;
+#[cfg(feature = "quic")]
 mod server;
 #[cfg(feature = "quic")]
 mod sessions;

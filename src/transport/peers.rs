@@ -417,7 +417,7 @@ impl Peer {
 }
 
 impl CatchUp {
-    /// The peer is gone, or another process: nobody would answer here, and that shows only after `idle_max`.
+    /// The peer is gone, or another process: nobody would answer here, and that may show only after `idle_max`.
     fn end(&mut self) {
         for line in [self.line_in.take(), self.line_out.take()].into_iter().flatten() {
             line.end(CloseCode::Replaced);

@@ -1,7 +1,8 @@
 //! Asking the kernel of a live host whether a process there still listens.
 //!
 //! QUIC over UDP gets no reset when the other process dies. But a datagram to a port that nobody listens at is answered
-//! by the host with an ICMP error, which the kernel hands to a *connected* socket, and to no other.
+//! by the host with an ICMP error, which the kernel hands to a *connected* socket, and to no other. Once another process of
+//! the same replica listens there, that one speaks for itself: see `reset.rs`.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};

@@ -160,7 +160,7 @@ fn endpoint(
 ) -> std::io::Result<Endpoint> {
     let _inside = runtime.enter();
     let server = (*configs.server(address, address)).clone();
-    Endpoint::new(tuning::endpoint_config(), Some(server), socket, Arc::new(TokioRuntime))
+    Endpoint::new(configs.endpoint(), Some(server), socket, Arc::new(TokioRuntime))
 }
 
 /// Where the others find this replica; nothing if only it knows.

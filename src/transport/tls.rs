@@ -15,6 +15,7 @@ use super::close::CloseCode;
 use super::error::{CertificateFault, TransportError, Whose};
 use super::identity::Identity;
 use super::options::TlsFiles;
+use super::reset::ResetKeys;
 use crate::types::ClusterId;
 
 /// What is spoken on a connection. The number is the wire's version: [`crate::protocol::wire::VERSION`].
@@ -71,6 +72,11 @@ impl Proof {
         })?;
         let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|why| unreadable(&files.key, why))?;
         Ok(Proof { roots: Arc::new(roots), chain, key, identity })
+    }
+
+    /// By which a replica is known again when its process is another one.
+    pub(crate) fn reset_keys(&self) -> ResetKeys {
+        ResetKeys::derive(self.key.secret_der(), &self.identity)
     }
 
     /// What a replica accepts connections with.

@@ -27,7 +27,8 @@ const WITHIN_A_LAYER: &[(&str, &str)] = &[("error", "types"), ("sync", "types"),
 const PURE: &[&str] = &["types", "format", "protocol"];
 
 /// Crates with one home.
-const TENANTS: &[(&str, &str)] = &[("quinn", "transport"), ("tokio", "transport")];
+const TENANTS: &[(&str, &str)] =
+    &[("quinn", "transport"), ("quinn_proto", "transport"), ("ring", "transport"), ("tokio", "transport")];
 
 /// A path of the crate that some code names, from the root of the crate.
 struct Arrow {

@@ -10,3 +10,4 @@ mod moving;
 mod place;
 mod raw;
 mod refusals;
+mod reset;

@@ -1,0 +1,216 @@
+//! A replica that is killed and started again at once: nobody waits for what the former process would have said.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use annals::ReplicaId;
+use annals::protocol::request::{ClientRole, Request};
+use annals::transport::{
+    Arrival, Credentials, LinkOptions, TransportError, TransportOptions, TransportTiming,
+};
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::place::{CLUSTER, Caller, LONG, Papers, Place, Told};
+
+/// No test waits for so long.
+const NEVER: Duration = Duration::from_secs(3600);
+const OFTEN: Duration = Duration::from_millis(20);
+/// Beginnings of connections are padded to this (RFC 9000, section 14.1).
+const FIRST_BYTES_MIN: usize = 1200;
+/// Nothing else is of this size: what searches for the path's size is as large as beginnings, and the rest is small.
+const REQUEST_BYTES: usize = 900;
+
+/// Between others and a replica. What it is led to next is to them as a process that has taken the port of the former one,
+/// which falls silent: packets that come from anywhere else are dropped.
+struct Relay {
+    outside: UdpSocket,
+    inside: UdpSocket,
+    replica: Mutex<SocketAddr>,
+    /// A packet that bears a request of [`REQUEST_BYTES`], and so is of a connection that stands and goes on.
+    request: Mutex<Option<Vec<u8>>>,
+}
+
+impl Relay {
+    fn to(place: &Place) -> Arc<Relay> {
+        let replica = Mutex::new(place.transport.local_addr());
+        let (outside, inside) = (socket(), socket());
+        let relay = Arc::new(Relay { outside, inside, replica, request: Mutex::default() });
+        let there = Arc::clone(&relay);
+        thread::spawn(move || there.pass_in());
+        relay
+    }
+
+    fn pass_in(self: Arc<Relay>) {
+        let mut packet = [0; 65_536];
+        let mut way_back = None;
+        while let Ok((bytes, from)) = self.outside.recv_from(&mut packet) {
+            let packet = &packet[..bytes];
+            if way_back.is_none() && bytes >= FIRST_BYTES_MIN {
+                let back = Arc::clone(&self);
+                way_back = Some(thread::spawn(move || back.pass_out(from)));
+            }
+            if is_short(packet) && (REQUEST_BYTES..FIRST_BYTES_MIN).contains(&bytes) {
+                *self.request.lock() = Some(packet.to_owned());
+            }
+            let replica = *self.replica.lock();
+            self.inside.send_to(packet, replica).unwrap();
+        }
+    }
+
+    fn pass_out(&self, to: SocketAddr) {
+        let mut packet = [0; 65_536];
+        while let Ok((bytes, from)) = self.inside.recv_from(&mut packet) {
+            if from == *self.replica.lock() {
+                self.outside.send_to(&packet[..bytes], to).unwrap();
+            }
+        }
+    }
+
+    fn lead_to(&self, place: &Place) {
+        *self.replica.lock() = place.transport.local_addr();
+    }
+
+    fn address(&self) -> String {
+        self.outside.local_addr().unwrap().to_string()
+    }
+}
+
+fn socket() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(LONG)).unwrap();
+    socket
+}
+
+/// As packets are once a connection stands.
+fn is_short(packet: &[u8]) -> bool {
+    packet[0] & 0x80 == 0
+}
+
+/// A replica's options with which no silence ends a connection.
+fn patient(papers: &Papers, id: u64) -> TransportOptions {
+    let mut options = papers.options(id);
+    options.timing = TransportTiming { idle_max: NEVER, keep_alive: OFTEN, ..options.timing };
+    options
+}
+
+/// A client that has been answered through the relay, and that no silence ends.
+fn answered(papers: &Papers, relay: &Relay) -> Caller {
+    let timing =
+        LinkOptions { connect_max: LONG, idle_max: NEVER, keep_alive: OFTEN, ..LinkOptions::default() };
+    let credentials = Credentials::load(&papers.client(ClientRole::Read)).unwrap();
+    let caller = Caller::with(timing, &credentials, &relay.address());
+    caller.ask(1, &[]);
+    assert_eq!(caller.reply().0, 1);
+    caller
+}
+
+#[test]
+fn an_idle_client_is_told_that_its_replica_is_another_process() {
+    let papers = Papers::new(CLUSTER);
+    let options = patient(&papers, 1);
+    let (before, after) = (Place::start(options.clone()), Place::start(options));
+    let relay = Relay::to(&before);
+    let caller = answered(&papers, &relay);
+    relay.lead_to(&after);
+    let told = caller.told();
+    assert!(matches!(told, Told::Closed(TransportError::Lost)), "{told:?}");
+    answered(&papers, &relay);
+}
+
+/// Whether it was done nobody knows: it is told as with every other connection that is lost.
+#[test]
+fn a_request_on_its_way_to_the_former_process_is_told_as_lost() {
+    let papers = Papers::new(CLUSTER);
+    let options = patient(&papers, 1);
+    let (before, after) = (Place::start(options.clone()), Place::start(options));
+    let relay = Relay::to(&before);
+    let caller = answered(&papers, &relay);
+    relay.lead_to(&after);
+    let is_sent = caller.link.send(2, &Request::Status, &[]);
+    let told = caller.told();
+    assert!(matches!(told, Told::Closed(TransportError::Lost)), "{told:?} after {is_sent:?}");
+    let asked = |arrival: &Arrival| matches!(arrival, Arrival::Asked { number: 2, .. });
+    assert!(!after.arrived().iter().any(asked), "another connection's request");
+}
+
+#[test]
+fn a_replica_is_told_that_its_peer_is_another_process_and_dials_it_again() {
+    let papers = Papers::new(CLUSTER);
+    let one = Place::start(patient(&papers, 1));
+    let options = patient(&papers, 2);
+    let (before, after) = (Place::start(options.clone()), Place::start(options));
+    let relay = Relay::to(&before);
+    // The other one knows nobody, so it is this one that has to find out and to dial.
+    let peers = [(before.id, relay.address())];
+    one.order(move |network| network.set_peers(&peers));
+    one.meet(&before);
+    relay.lead_to(&after);
+    let lost = |arrival| matches!(arrival, Arrival::PeerLost { id } if id == ReplicaId::new(2)).then_some(());
+    one.next(lost);
+    one.meet(&after);
+}
+
+/// What a replica is asked by the same socket after a packet, and answers whoever it is: a version that nobody speaks.
+fn unknown_version() -> Vec<u8> {
+    let mut packet = vec![0xc0, 0x1a, 0x2a, 0x3a, 0x4a, 8, 1, 1, 1, 1, 1, 1, 1, 1, 8, 2, 2, 2, 2, 2, 2, 2, 2];
+    packet.resize(FIRST_BYTES_MIN, 0);
+    packet
+}
+
+/// Whether it has a word for whoever sends this, which nobody but the connection's replica should have.
+fn is_answered(packet: &[u8], by: &Place) -> bool {
+    let stranger = socket();
+    stranger.connect(by.transport.local_addr()).unwrap();
+    stranger.send(packet).unwrap();
+    // Answered in the order in which they came, so what comes first tells.
+    stranger.send(&unknown_version()).unwrap();
+    let mut answer = [0; 65_536];
+    let bytes = stranger.recv(&mut answer).unwrap();
+    let answer = &answer[..bytes];
+    assert!(is_short(answer) || answer[1..5] == [0; 4], "it refuses the version, or resets: {answer:?}");
+    if is_short(answer) {
+        assert!(bytes < packet.len(), "two that reset one another would never end");
+    }
+    is_short(answer)
+}
+
+/// A reset can be made by whoever has been told its token. So it is told only by whom it was promised, and only when the
+/// connection is nobody's any more.
+#[test]
+fn only_the_next_process_of_the_same_replica_resets_a_connection() {
+    let papers = Papers::new(CLUSTER);
+    let options = patient(&papers, 1);
+    let (before, after) = (Place::start(options.clone()), Place::start(options));
+    let relay = Relay::to(&before);
+    let caller = answered(&papers, &relay);
+    let mut number = 1;
+    let packet = loop {
+        number += 1;
+        caller.ask(number, &[Bytes::from(vec![7; REQUEST_BYTES])]);
+        assert_eq!(caller.reply().0, number);
+        if let Some(packet) = relay.request.lock().take() {
+            break packet;
+        }
+    };
+    assert!(is_answered(&packet, &after));
+    assert!(!is_answered(&packet, &before), "it is in use there");
+
+    let mut forged = packet.clone();
+    // In the id, which follows the first byte.
+    forged[2] ^= 1;
+    assert!(!is_answered(&forged, &after), "such a connection there never was");
+    let other = papers.place(2);
+    assert!(!is_answered(&packet, &other), "of another replica");
+    // The same replica with a new private key.
+    let renewed = papers.place(1);
+    assert!(!is_answered(&packet, &renewed), "by another key");
+
+    // What it holds on to when its files are replaced is what it has promised.
+    after.transport.reload_certificates().unwrap();
+    assert!(is_answered(&packet, &after));
+    caller.ask(number + 1, &[]);
+    assert_eq!(caller.reply().0, number + 1);
+}
