@@ -63,7 +63,7 @@ pub struct LinkOptions {
     /// On a quiet link something is said so often.
     pub keep_alive: Duration,
     /// While replies are awaited and nothing is heard, the replica's port is tried so often: the kernel of a live host tells
-    /// at once when the process is gone.
+    /// at once when the process is gone. For a quiet subscription it is an eighth as often.
     pub probe: Duration,
     /// Bytes that travel beside one reply, at most.
     pub reply_bytes_max: u32,

@@ -5,12 +5,14 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use super::awaited::{Asked, Awaited};
 use super::close::CloseCode;
 use super::error::TransportError;
 use super::frame::{FrameLimits, Greeting};
@@ -40,7 +42,7 @@ pub(crate) struct Outgoing {
 #[derive(Debug, Default)]
 struct State {
     outbox: Outbox,
-    requests: u64,
+    asked: Vec<Asked>,
     is_closed: bool,
     /// Of the task, while it sleeps.
     waker: Option<Waker>,
@@ -59,7 +61,7 @@ impl Outgoing {
         }
         let before = state.outbox.bytes();
         state.outbox.put(number, |out| request::encode_request(request, out), payload);
-        state.requests += 1;
+        state.asked.push(Asked::by(number, request));
         // Relaxed: a hint for whoever throttles itself.
         self.backlog_bytes.fetch_add(state.outbox.bytes() - before, Ordering::Relaxed);
         let waker = state.waker.take();
@@ -81,17 +83,18 @@ impl Outgoing {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// Moves what is there behind what waits already, and says how many requests that are. `None` if it is closed.
-    fn take(&self, outbox: &mut Outbox, cx: &Context<'_>) -> Option<u64> {
+    /// Moves what is there behind what waits already, and with it what is awaited now. Whether it is open still.
+    fn take(&self, outbox: &mut Outbox, awaited: &mut Awaited, cx: &Context<'_>) -> bool {
         let mut state = self.state.lock();
         if state.is_closed {
-            return None;
+            return false;
         }
         if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             state.waker = Some(cx.waker().clone());
         }
         outbox.append(&mut state.outbox);
-        Some(std::mem::take(&mut state.requests))
+        state.asked.drain(..).for_each(|asked| awaited.ask(asked));
+        true
     }
 
     fn is_closed(&self, cx: &Context<'_>) -> bool {
@@ -173,6 +176,24 @@ async fn open(share: Share, address: &str, options: &LinkOptions) -> Result<Open
     Ok(Opened { share, connection, output, stream, input, id, role })
 }
 
+/// How often a silent replica is looked after.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Pace {
+    /// A reply is due.
+    Urgent,
+    /// There are only subscriptions, which have nothing to say as long as nothing happens.
+    Quiet,
+}
+
+impl Pace {
+    fn pause(self, probe: Duration) -> Duration {
+        match self {
+            Pace::Urgent => probe,
+            Pace::Quiet => probe * SILENT_PROBES_MANY,
+        }
+    }
+}
+
 /// A link at work.
 struct Link<'a> {
     opened: Opened,
@@ -180,13 +201,12 @@ struct Link<'a> {
     options: &'a LinkOptions,
     outbox: Outbox,
     replies: Vec<(u64, Reply, Bytes)>,
-    /// Requests without a reply; too many where one has many replies.
-    awaited: u64,
+    awaited: Awaited,
     has_heard: bool,
     silent_probes: u32,
     /// Runs while replies are awaited.
     timer: Pin<Box<Sleep>>,
-    is_timed: bool,
+    timed: Option<Pace>,
 }
 
 impl<'a> Link<'a> {
@@ -197,11 +217,11 @@ impl<'a> Link<'a> {
             options,
             outbox: Outbox::default(),
             replies: Vec::new(),
-            awaited: 0,
+            awaited: Awaited::default(),
             has_heard: true,
             silent_probes: 0,
             timer: Box::pin(sleep_until(Instant::now())),
-            is_timed: false,
+            timed: None,
         }
     }
 
@@ -231,10 +251,9 @@ impl<'a> Link<'a> {
         events: &dyn LinkEvents,
     ) -> Poll<TransportError> {
         let ended = self.poll_read(cx, events);
-        let Some(requests) = outgoing.take(&mut self.outbox, cx) else {
+        if !outgoing.take(&mut self.outbox, &mut self.awaited, cx) {
             return Poll::Ready(TransportError::Closed);
-        };
-        self.awaited += requests;
+        }
         let before = self.outbox.bytes();
         let is_broken = matches!(self.outbox.poll_write(&mut self.opened.output, cx), Poll::Ready(Err(_)));
         outgoing.backlog_bytes.fetch_sub(before - self.outbox.bytes(), Ordering::Relaxed);
@@ -245,16 +264,18 @@ impl<'a> Link<'a> {
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<TransportError> {
-        while self.awaited > 0 && !self.options.probe.is_zero() {
-            if !self.is_timed {
-                self.is_timed = true;
-                self.timer.as_mut().reset(Instant::now() + self.options.probe);
+        while !self.awaited.is_empty() && !self.options.probe.is_zero() {
+            let pace = if self.awaited.is_urgent() { Pace::Urgent } else { Pace::Quiet };
+            // Whoever asks something while it is quiet does not wait for as long.
+            if self.timed.is_none_or(|timed| timed > pace) {
+                self.timed = Some(pace);
+                self.timer.as_mut().reset(Instant::now() + pace.pause(self.options.probe));
             }
             if self.timer.as_mut().poll(cx).is_pending() {
                 break;
             }
-            self.is_timed = false;
-            if self.is_gone() {
+            self.timed = None;
+            if self.is_gone(pace) {
                 return Poll::Ready(TransportError::Lost);
             }
         }
@@ -290,23 +311,24 @@ impl<'a> Link<'a> {
         }
         if !self.replies.is_empty() {
             self.has_heard = true;
-            self.awaited = self.awaited.saturating_sub(self.replies.len() as u64);
+            self.replies.iter().for_each(|(number, reply, _)| self.awaited.take(*number, reply));
             events.replies(&mut self.replies);
             self.replies.clear();
         }
         ended
     }
 
-    /// Whether the host says that the process is gone. Asked only while replies are awaited and nothing is heard.
-    fn is_gone(&mut self) -> bool {
-        if std::mem::take(&mut self.has_heard) || self.awaited == 0 {
+    /// Whether the host says that the process is gone. Asked only while something is awaited and nothing is heard.
+    fn is_gone(&mut self, pace: Pace) -> bool {
+        if std::mem::take(&mut self.has_heard) || self.awaited.is_empty() {
             self.silent_probes = 0;
             return false;
         }
         self.silent_probes += 1;
         // At once, and then less and less often: a replica that is merely slow has enough to do.
-        let is_due =
-            self.silent_probes.is_power_of_two() || self.silent_probes.is_multiple_of(SILENT_PROBES_MANY);
+        let is_due = pace == Pace::Quiet
+            || self.silent_probes.is_power_of_two()
+            || self.silent_probes.is_multiple_of(SILENT_PROBES_MANY);
         is_due && self.opened.share.is_gone(self.options.probe)
     }
 }

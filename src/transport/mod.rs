@@ -12,6 +12,8 @@ mod accept;
 #[cfg(feature = "quic")]
 mod attempts;
 #[cfg(feature = "quic")]
+mod awaited;
+#[cfg(feature = "quic")]
 mod bell;
 #[cfg(feature = "quic")]
 pub mod certs;

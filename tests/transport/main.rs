@@ -10,4 +10,5 @@ mod moving;
 mod place;
 mod raw;
 mod refusals;
+mod relay;
 mod reset;

@@ -1,94 +1,20 @@
-//! A replica that is killed and started again at once: nobody waits for what the former process would have said.
+//! A replica that is killed, and maybe started again at once: nobody waits for what the former process would have said.
 
-use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use annals::ReplicaId;
-use annals::protocol::request::{ClientRole, Request};
+use annals::protocol::request::{ClientRole, Reply, Request};
 use annals::transport::{
     Arrival, Credentials, LinkOptions, TransportError, TransportOptions, TransportTiming,
 };
+use annals::{Lsn, ReplicaId};
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 use crate::place::{CLUSTER, Caller, LONG, Papers, Place, Told};
+use crate::relay::{FIRST_BYTES_MIN, REQUEST_BYTES, Relay, is_short, socket};
 
 /// No test waits for so long.
 const NEVER: Duration = Duration::from_secs(3600);
 const OFTEN: Duration = Duration::from_millis(20);
-/// Beginnings of connections are padded to this (RFC 9000, section 14.1).
-const FIRST_BYTES_MIN: usize = 1200;
-/// Nothing else is of this size: what searches for the path's size is as large as beginnings, and the rest is small.
-const REQUEST_BYTES: usize = 900;
-
-/// Between others and a replica. What it is led to next is to them as a process that has taken the port of the former one,
-/// which falls silent: packets that come from anywhere else are dropped.
-struct Relay {
-    outside: UdpSocket,
-    inside: UdpSocket,
-    replica: Mutex<SocketAddr>,
-    /// A packet that bears a request of [`REQUEST_BYTES`], and so is of a connection that stands and goes on.
-    request: Mutex<Option<Vec<u8>>>,
-}
-
-impl Relay {
-    fn to(place: &Place) -> Arc<Relay> {
-        let replica = Mutex::new(place.transport.local_addr());
-        let (outside, inside) = (socket(), socket());
-        let relay = Arc::new(Relay { outside, inside, replica, request: Mutex::default() });
-        let there = Arc::clone(&relay);
-        thread::spawn(move || there.pass_in());
-        relay
-    }
-
-    fn pass_in(self: Arc<Relay>) {
-        let mut packet = [0; 65_536];
-        let mut way_back = None;
-        while let Ok((bytes, from)) = self.outside.recv_from(&mut packet) {
-            let packet = &packet[..bytes];
-            if way_back.is_none() && bytes >= FIRST_BYTES_MIN {
-                let back = Arc::clone(&self);
-                way_back = Some(thread::spawn(move || back.pass_out(from)));
-            }
-            if is_short(packet) && (REQUEST_BYTES..FIRST_BYTES_MIN).contains(&bytes) {
-                *self.request.lock() = Some(packet.to_owned());
-            }
-            let replica = *self.replica.lock();
-            self.inside.send_to(packet, replica).unwrap();
-        }
-    }
-
-    fn pass_out(&self, to: SocketAddr) {
-        let mut packet = [0; 65_536];
-        while let Ok((bytes, from)) = self.inside.recv_from(&mut packet) {
-            if from == *self.replica.lock() {
-                self.outside.send_to(&packet[..bytes], to).unwrap();
-            }
-        }
-    }
-
-    fn lead_to(&self, place: &Place) {
-        *self.replica.lock() = place.transport.local_addr();
-    }
-
-    fn address(&self) -> String {
-        self.outside.local_addr().unwrap().to_string()
-    }
-}
-
-fn socket() -> UdpSocket {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(LONG)).unwrap();
-    socket
-}
-
-/// As packets are once a connection stands.
-fn is_short(packet: &[u8]) -> bool {
-    packet[0] & 0x80 == 0
-}
-
 /// A replica's options with which no silence ends a connection.
 fn patient(papers: &Papers, id: u64) -> TransportOptions {
     let mut options = papers.options(id);
@@ -151,6 +77,25 @@ fn a_replica_is_told_that_its_peer_is_another_process_and_dials_it_again() {
     let lost = |arrival| matches!(arrival, Arrival::PeerLost { id } if id == ReplicaId::new(2)).then_some(());
     one.next(lost);
     one.meet(&after);
+}
+
+/// It has had a reply, so there is none that is due; and nothing is said as long as nothing happens.
+#[test]
+fn a_subscriber_is_told_that_the_process_is_gone() {
+    let papers = Papers::new(CLUSTER);
+    let place = Place::start(patient(&papers, 1));
+    let relay = Relay::to(&place);
+    let caller = answered(&papers, &relay);
+    caller.link.send(2, &Request::Subscribe { from: Lsn::FIRST, credit_bytes: 1 << 20 }, &[]).unwrap();
+    let session = place.next(|arrival| match arrival {
+        Arrival::Asked { session, number: 2, .. } => Some(session),
+        _ => None,
+    });
+    place.order(move |network| network.reply(session, 2, &Reply::Done, &[]));
+    assert_eq!(caller.reply().0, 2);
+    relay.end();
+    let told = caller.told();
+    assert!(matches!(told, Told::Closed(TransportError::Lost)), "{told:?}");
 }
 
 /// What a replica is asked by the same socket after a packet, and answers whoever it is: a version that nobody speaks.
