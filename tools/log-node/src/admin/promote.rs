@@ -95,7 +95,7 @@ fn not_elected(seen: &Overview, id: ReplicaId) -> String {
     }
     format!(
         "replica {id} was not elected: of the voters, {} has lost records to damage, and votes for nobody before it has \
-         them again; if too few others are left, see \"When a quorum is gone for good\" in docs/operations.md",
+         them again; if too few others are left, see \"When one of two voters is damaged\" in docs/operations.md",
         abstains.join(", ")
     )
 }
