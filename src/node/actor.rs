@@ -78,6 +78,8 @@ pub(crate) struct Node {
     peers_changed: bool,
     halted: Option<Halt>,
     health: DiskHealth,
+    /// Whether it was told to shut down.
+    is_ending: bool,
 }
 
 /// The ways to the other threads, and what is shared with them.
@@ -142,6 +144,7 @@ impl Node {
             peers_changed: true,
             halted: None,
             health: DiskHealth::Good,
+            is_ending: false,
         }
     }
 

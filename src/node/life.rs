@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::shown::Shown;
 use super::ticket::{Promise, promise};
 use crate::error::Error;
 use crate::protocol::Member;
-use crate::protocol::request::Request;
+use crate::protocol::request::{Refused, Request};
 
 /// A running replica: its way to the node, and its threads. Ends it when it is dropped.
 pub(crate) struct Life {
@@ -28,6 +29,8 @@ pub(crate) struct Life {
     pub(crate) transfer_max: Duration,
     /// The threads get so long to end; a disk that stands still has them stay.
     pub(crate) close_max: Duration,
+    /// Whether it was told to shut down: from then on nothing is taken here that the node may not answer any more.
+    pub(crate) is_ending: AtomicBool,
     /// `None` once it has ended.
     pub(crate) body: Mutex<Option<Body>>,
 }
@@ -47,6 +50,10 @@ pub(crate) struct Body {
 impl Life {
     /// Leaves a request for the node.
     pub(crate) fn ask(&self, request: Request, payload: Bytes, promise: Promise) -> Result<()> {
+        // Relaxed: it guards nothing else. Who has not seen it appends at the same time as this replica ends.
+        if request.appends() && self.is_ending.load(Ordering::Relaxed) {
+            return Err(Refused::NotPrimary { primary: None }.into());
+        }
         self.mail.leave(Note::Ask { request, payload, promise })
     }
 
@@ -61,7 +68,8 @@ impl Life {
     /// Hands over if this replica leads, and ends.
     pub(crate) fn shut_down(&self) -> Result<()> {
         let (ticket, promise) = promise(|_| Ok(()));
-        if self.ask(Request::Transfer { to: None }, Bytes::new(), promise).is_ok() {
+        self.is_ending.store(true, Ordering::Relaxed);
+        if self.mail.leave(Note::ShutDown { promise }).is_ok() {
             // Whatever comes of it: the others notice soon that this replica is gone.
             let _ = ticket.wait_timeout(self.transfer_max);
         }

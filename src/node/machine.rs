@@ -1,5 +1,6 @@
 //! The application's state, made of the records.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 
 use crate::types::{Epoch, Lsn};
@@ -86,4 +87,10 @@ pub trait StateMachine: Send {
     /// # Errors
     /// If the bytes make no sense: the replica then applies nothing, and says so in its status.
     fn restore(&mut self, from: &mut dyn Read, lsn: Lsn) -> io::Result<()>;
+}
+
+impl fmt::Debug for dyn StateMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StateMachine")
+    }
 }

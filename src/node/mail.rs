@@ -29,6 +29,11 @@ pub(crate) enum Note {
         /// Where the answer goes.
         promise: Promise,
     },
+    /// This replica is about to end: the role is to be handed over, and nothing is taken any more.
+    ShutDown {
+        /// Where the answer to the hand-over goes.
+        promise: Promise,
+    },
     /// Somebody in this process waits until so much is applied.
     AwaitApplied {
         /// Everything up to and with this record.

@@ -66,6 +66,7 @@ use crate::types::{ClusterId, DiskId, ReplicaId};
 /// # }
 /// ```
 #[must_use]
+#[derive(Debug)]
 pub struct ReplicaOptions {
     pub(super) id: ReplicaId,
     pub(super) dir: PathBuf,

@@ -59,8 +59,9 @@ impl Replica {
     /// Returns at once. Records are appended in the order in which one thread hands them over.
     ///
     /// # Errors
-    /// [`ReplicaError::Closed`] after a shutdown. All else is told by the ticket: that another replica is primary, that
-    /// too much waits already, that nobody knows whether it lasts.
+    /// [`Refused::NotPrimary`](crate::protocol::request::Refused::NotPrimary) once a shutdown has begun: it is not appended.
+    /// All else is told by the ticket: that another replica is primary, that too much waits already, that nobody knows
+    /// whether it lasts.
     pub fn append(&self, record: &[u8]) -> Result<Ticket<Receipt>> {
         self.append_with(&[record], Copies::Quorum, None)
     }
@@ -173,7 +174,7 @@ impl Replica {
     /// replica shows it. Only the primary knows.
     ///
     /// # Errors
-    /// As for [`append`](Replica::append).
+    /// [`ReplicaError::Closed`] after a shutdown. All else is told by the ticket.
     pub fn linearizable_read(&self) -> Result<Ticket<Lsn>> {
         self.ask(Request::Linearize, Bytes::new(), |reply| match reply {
             Reply::Linearized(lsn) => Ok(lsn),
@@ -238,7 +239,7 @@ impl Replica {
     /// ```
     ///
     /// # Errors
-    /// As for [`append`](Replica::append).
+    /// As for [`linearizable_read`](Replica::linearizable_read).
     pub fn transfer_to(&self, id: Option<ReplicaId>) -> Result<Ticket<()>> {
         self.ask(Request::Transfer { to: id }, Bytes::new(), done)
     }
@@ -257,7 +258,7 @@ impl Replica {
     /// them. Without a state machine a snapshot that covers them is taken first.
     ///
     /// # Errors
-    /// As for [`append`](Replica::append).
+    /// As for [`linearizable_read`](Replica::linearizable_read).
     pub fn trim(&self, through: Lsn) -> Result<Ticket<()>> {
         self.ask(Request::Trim { through }, Bytes::new(), done)
     }
@@ -265,7 +266,7 @@ impl Replica {
     /// Takes a snapshot on this replica, and says what it covers. Appends go on meanwhile.
     ///
     /// # Errors
-    /// As for [`append`](Replica::append).
+    /// As for [`linearizable_read`](Replica::linearizable_read).
     pub fn snapshot(&self) -> Result<Ticket<Lsn>> {
         self.ask(Request::Snapshot, Bytes::new(), |reply| match reply {
             Reply::SnapshotTaken(lsn) => Ok(lsn),
@@ -339,7 +340,8 @@ impl Replica {
         self.life.reload_certificates()
     }
 
-    /// Hands the primary's role over, if it has it, syncs what is written, and ends. What still waits is answered with
+    /// Hands the primary's role over, if it has it, syncs what is written, and ends. What is asked to be appended from now
+    /// on is refused, whatever comes of the hand-over: ask another replica. What still waits at the end is answered with
     /// [`ReplicaError::Closed`].
     ///
     /// # Errors

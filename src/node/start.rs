@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -92,9 +93,9 @@ pub(crate) fn start(
         others.push(scrub_thread);
         goes_on = Some(scrub);
     }
-    let body = Body { running, others, scrub: goes_on, disk: (to_disk, disk_thread) };
-    let body = Mutex::new(Some(body));
-    Ok(Replica::new(Arc::new(Life { me, shown, mail, transfer_max, close_max, body })))
+    let body = Mutex::new(Some(Body { running, others, scrub: goes_on, disk: (to_disk, disk_thread) }));
+    let is_ending = AtomicBool::new(false);
+    Ok(Replica::new(Arc::new(Life { me, shown, mail, transfer_max, close_max, is_ending, body })))
 }
 
 /// What is said now of where the others are goes before what was known.

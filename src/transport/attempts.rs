@@ -40,17 +40,18 @@ pub(super) async fn connect(
     };
     check()?;
     let mut attempts = vec![begin()?];
-    let mut more = Pace::new(PATIENCE, PATIENCE * 2);
-    let mut ask = Pace::new(pace, ASK_MAX);
+    let mut more = Pace::of_attempts(Instant::now());
+    let mut ask = Pace::of_questions(Instant::now(), pace);
     loop {
         let until = if attempts.len() < ATTEMPTS_MAX { ask.at.min(more.at) } else { ask.at };
         if let Ok(done) = timeout_at(until, poll_fn(|cx| poll_any(&mut attempts, cx))).await {
             return done.map_err(|why| tls::explain(&why, address, Speech::Client));
         }
-        if ask.is_due() && !pace.is_zero() {
+        let now = Instant::now();
+        if ask.is_due(now) && !pace.is_zero() {
             check()?;
         }
-        if attempts.len() < ATTEMPTS_MAX && more.is_due() {
+        if attempts.len() < ATTEMPTS_MAX && more.is_due(now) {
             attempts.push(begin()?);
         }
     }
@@ -69,18 +70,61 @@ struct Pace {
 }
 
 impl Pace {
-    fn new(first: Duration, most: Duration) -> Pace {
-        let pause = if first.is_zero() { most } else { first.min(most) };
-        Pace { at: Instant::now() + pause, pause, most }
+    fn of_attempts(now: Instant) -> Pace {
+        Pace::new(now, PATIENCE, PATIENCE * 2)
     }
 
-    fn is_due(&mut self) -> bool {
-        let now = Instant::now();
+    fn of_questions(now: Instant, first: Duration) -> Pace {
+        Pace::new(now, first, ASK_MAX)
+    }
+
+    fn new(now: Instant, first: Duration, most: Duration) -> Pace {
+        let pause = if first.is_zero() { most } else { first.min(most) };
+        Pace { at: now + pause, pause, most }
+    }
+
+    fn is_due(&mut self, now: Instant) -> bool {
         let is_due = now >= self.at;
         if is_due {
             self.pause = (self.pause * 2).min(self.most);
             self.at = now + self.pause;
         }
         is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The pauses between the first moments of a pace, for somebody who is never late.
+    fn pauses(begin: Instant, mut pace: Pace) -> Vec<u64> {
+        let mut now = begin;
+        let pause = |_| {
+            let next = pace.at;
+            assert!(!pace.is_due(next - Duration::from_millis(1)) && pace.is_due(next));
+            let pause = next - now;
+            now = next;
+            pause.as_millis() as u64
+        };
+        (0..5).map(pause).collect()
+    }
+
+    #[test]
+    fn all_attempts_are_made_before_quic_sends_a_first_packet_again() {
+        let begin = Instant::now();
+        let pauses = pauses(begin, Pace::of_attempts(begin));
+        // Three times the round trip that it begins with, which is a third of a second (RFC 9002, section 6.2.2).
+        assert!(pauses[..ATTEMPTS_MAX - 1].iter().sum::<u64>() < 999);
+        // Whoever is there and far away has answered the first attempt by then.
+        assert!(pauses[0] >= 200);
+    }
+
+    #[test]
+    fn the_port_is_asked_after_pauses_that_double_up_to_a_quarter_of_a_second() {
+        let begin = Instant::now();
+        let first = Duration::from_millis(40);
+        assert_eq!(pauses(begin, Pace::of_questions(begin, first)), [40, 80, 160, 250, 250]);
+        assert_eq!(pauses(begin, Pace::of_questions(begin, first * 100))[0], 250);
     }
 }

@@ -31,6 +31,19 @@ struct Wires {
     clients: HashMap<SessionId, Sender<(u64, Reply, Bytes)>>,
     /// Bytes of snapshots that were sent.
     chunks: u64,
+    /// The name of the messages that are lost.
+    lost: Option<&'static str>,
+    /// How many heartbeats each replica has sent, as a primary.
+    beats: HashMap<ReplicaId, u64>,
+    endings: HashMap<ReplicaId, Ending>,
+}
+
+/// What is done in the last moments of a node.
+pub(crate) struct Ending {
+    /// While it still has its turns.
+    pub(crate) before_last_turn: Box<dyn FnOnce() + Send>,
+    /// When it has had its last one, and is there.
+    pub(crate) after_last_turn: Box<dyn FnOnce() + Send>,
 }
 
 /// Where what is for a node waits for its turn.
@@ -87,6 +100,21 @@ impl Net {
 
     pub(crate) fn join(&self, id: ReplicaId) {
         self.wires().cut.remove(&id);
+    }
+
+    /// All messages of this name are lost from now on.
+    pub(crate) fn lose(&self, name: &'static str) {
+        self.wires().lost = Some(name);
+    }
+
+    /// How many heartbeats this replica has sent, as a primary, to all the others.
+    pub(crate) fn beats(&self, id: ReplicaId) -> u64 {
+        self.wires().beats.get(&id).copied().unwrap_or(0)
+    }
+
+    /// What is to be done when this replica ends.
+    pub(crate) fn at_end(&self, id: ReplicaId, ending: Ending) {
+        self.wires().endings.insert(id, ending);
     }
 
     /// Bytes of snapshots that were sent.
@@ -153,7 +181,7 @@ struct Turning {
     id: ReplicaId,
     post: Arc<Post>,
     net: Net,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<JoinHandle<Box<dyn Actor>>>>,
 }
 
 impl Place for Spot {
@@ -170,6 +198,7 @@ impl Place for Spot {
             while let Some(mut arrivals) = self.post.wait(deadline) {
                 deadline = actor.turn(&mut wire, &mut arrivals);
             }
+            actor
         });
         Ok(Box::new(Turning { id, post, net, thread: Mutex::new(Some(thread)) }))
     }
@@ -177,9 +206,15 @@ impl Place for Spot {
 
 impl Running for Turning {
     fn end(&self) {
+        let ending = self.net.wires().endings.remove(&self.id);
+        let (before_last_turn, after_last_turn) =
+            ending.map(|ending| (ending.before_last_turn, ending.after_last_turn)).unzip();
+        before_last_turn.into_iter().for_each(|act| act());
         self.post.change(|inbox| inbox.has_ended = true);
         if let Some(thread) = self.thread.lock().expect("nobody panics with it").take() {
-            thread.join().expect("the actor does not panic");
+            let actor = thread.join().expect("the actor does not panic");
+            after_last_turn.into_iter().for_each(|act| act());
+            drop(actor);
         }
         let mut wires = self.net.wires();
         wires.posts.remove(&self.id);
@@ -199,6 +234,12 @@ struct Wire {
 impl Network for Wire {
     fn send(&mut self, _: Lane, envelope: &Envelope, payload: &Bytes) {
         let mut wires = self.net.wires();
+        if envelope.message.name() == "Heartbeat" {
+            *wires.beats.entry(self.id).or_default() += 1;
+        }
+        if wires.lost == Some(envelope.message.name()) {
+            return;
+        }
         if wires.cut.contains(&self.id) || wires.cut.contains(&envelope.to.id) {
             return;
         }

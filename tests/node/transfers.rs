@@ -4,13 +4,15 @@
 //! if that fails nobody leads.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
-use annals::node::ReplicaOptions;
+use annals::node::{Replica, ReplicaOptions};
+use annals::protocol::request::{ClientRole, Copies, Refused, Reply, Request};
 use annals::protocol::{FailoverPolicy, Role, Timing};
 
 use crate::fleet::{Fleet, id, until};
-use crate::net::PATIENCE;
+use crate::net::{Ending, Net, PATIENCE};
 
 crate::over_both! { super::calm =>
     a_transfer_under_load_fails_no_append;
@@ -18,12 +20,17 @@ crate::over_both! { super::calm =>
 }
 
 fn calm(options: ReplicaOptions) -> ReplicaOptions {
+    calm_for(options, PATIENCE)
+}
+
+/// The same, with so long for a hand-over.
+fn calm_for(options: ReplicaOptions, transfer_max: Duration) -> ReplicaOptions {
     let timing = Timing {
         // A primary steps down if it hears nobody else for so long; and whoever has just started waits so long.
         election_min: Duration::from_secs(1),
         election_max: PATIENCE,
         disk_stall_max: PATIENCE,
-        transfer_max: PATIENCE,
+        transfer_max,
         ..Timing::default()
     };
     options.timing(timing).policy(FailoverPolicy::Manual)
@@ -96,4 +103,64 @@ fn a_primary_that_is_shut_down_hands_over_first(mut fleet: Fleet) {
     let closed = fleet.replica(second).clone();
     fleet.kill(second);
     drop(closed);
+}
+
+/// Shuts this one down, which leads and has nobody to hand over to; calls `given_up` once that is known, and tries to append
+/// then, and again after its last turn: both are to be refused, so that they can be made elsewhere without a doubt.
+fn shut_down_refuses_late_appends(
+    mut fleet: Fleet,
+    primary: u64,
+    given_up: impl FnOnce(&Net, &Replica) + Send + 'static,
+) {
+    let replica = fleet.replicas[primary as usize - 1].take().expect("it runs");
+    let client = fleet.net.connect(id(primary), ClientRole::Append);
+    let (to_test, late) = channel();
+    let net = fleet.net.clone();
+    let (clone, to_test_after) = (replica.clone(), to_test.clone());
+    let after_last_turn = Box::new(move || {
+        to_test_after.send(("after the last turn", clone.append(b"late"))).expect("the test waits");
+    });
+    let clone = replica.clone();
+    let before_last_turn = Box::new(move || {
+        given_up(&fleet.net, &clone);
+        to_test.send(("before the last turn", clone.append(b"late"))).expect("the test waits");
+        let append = Request::Append { producer: None, copies: Copies::Quorum, sizes: vec![4] };
+        let remote = client.ask(append, b"late");
+        assert_eq!(remote, Reply::Refused(Refused::NotPrimary { primary: None }));
+        let remote = client.ask(Request::Register, b"");
+        assert_eq!(remote, Reply::Refused(Refused::NotPrimary { primary: None }));
+    });
+    net.at_end(id(primary), Ending { before_last_turn, after_last_turn });
+    replica.shutdown().expect("it closes cleanly");
+    let late: Vec<_> = late.iter().collect();
+    assert_eq!(late.len(), 2);
+    for (when, appended) in late {
+        let error = appended.and_then(|ticket| ticket.wait()).expect_err("it has ended");
+        assert!(error.is_not_primary() && !error.is_unknown(), "{when}: {error:?}");
+    }
+}
+
+#[test]
+fn an_append_is_refused_after_a_shutdown_that_finds_nobody_to_hand_over_to() {
+    let fleet = Fleet::new(1);
+    fleet.append(b"one");
+    shut_down_refuses_late_appends(fleet, 1, |_, _| {});
+}
+
+#[test]
+fn an_append_is_refused_after_a_shutdown_whose_hand_over_takes_too_long() {
+    const TRANSFER_MAX: Duration = Duration::from_millis(50);
+    let fleet = Fleet::tuned(3, |options| calm_for(options, TRANSFER_MAX));
+    fleet.promote(FIRST);
+    fleet.append(b"one");
+    fleet.net.lose("TakeOver");
+    shut_down_refuses_late_appends(fleet, FIRST, |net, replica| {
+        // Its next turn is after the one that has begun the hand-over, which is over so much later.
+        replica.status().expect("it has its turns");
+        let over = Instant::now() + TRANSFER_MAX;
+        until("the time is over", || (Instant::now() > over).then_some(()));
+        // A primary looks at that with its heartbeats: of two rounds to two others, one has begun after this.
+        let beats = net.beats(id(FIRST)) + 4;
+        until("heartbeats go on", || (net.beats(id(FIRST)) >= beats).then_some(()));
+    });
 }

@@ -223,4 +223,28 @@ mod tests {
         // A dead endpoint costs little.
         assert!(dialed < 200, "{dialed}");
     }
+
+    #[test]
+    fn a_place_is_dialed_again_soon_and_less_and_less_often_until_it_answers() {
+        let mut chance = Chance::new(7);
+        let mut places = Places::new(&["somebody:1".into()], &mut chance);
+        let (mut now, place) = (Instant::now(), places.next());
+        let mut fail = |places: &mut Places| {
+            let (link, _) = places.dial(now, place).unwrap();
+            places.closed(now, link, &mut chance);
+            assert!(places.dial(now, place).is_none(), "dialed before its time");
+            let again = places.wait_for(place).unwrap();
+            (again - std::mem::replace(&mut now, again), again)
+        };
+        for about in [20, 40, 80, 160, 320, 500, 500].map(Duration::from_millis) {
+            let (pause, _) = fail(&mut places);
+            assert!((about * 3 / 4..=about * 5 / 4).contains(&pause), "{pause:?}, not about {about:?}");
+        }
+        let (_, again) = fail(&mut places);
+        let (link, _) = places.dial(again, place).unwrap();
+        places.connected(link, None).unwrap();
+        places.closed(again, link, &mut Chance::new(7)).unwrap();
+        let pause = places.wait_for(place).unwrap() - again;
+        assert!(pause <= Duration::from_millis(25), "{pause:?} after a connection that stood");
+    }
 }

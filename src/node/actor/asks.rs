@@ -8,9 +8,10 @@ use crate::node::driver::{Append, Input};
 use crate::node::mail::Asker;
 use crate::node::readers::{Key, ReadNote};
 use crate::node::records::Records;
+use crate::node::ticket::Promise;
 use crate::node::tokens::{Asked, Pending};
-use crate::protocol::Member;
 use crate::protocol::request::{ClientRole, Refused, Reply, Request};
+use crate::protocol::{Member, Role};
 use crate::transport::Network;
 
 impl Node {
@@ -25,6 +26,10 @@ impl Node {
         let needs = request.needs();
         if role < needs {
             return self.refuse(network, asker, Refused::Denied { needs });
+        }
+        // The core takes appends again once a hand-over has failed: nobody would answer them.
+        if self.is_ending && request.appends() && self.driver.role() == Role::Primary {
+            return self.refuse(network, asker, Refused::NotPrimary { primary: None });
         }
         let now = self.now();
         match request {
@@ -68,6 +73,13 @@ impl Node {
             Request::Trim { through } => self.ask_trim(network, asker, through),
             read => self.ask_readers(network, asker, read),
         }
+    }
+
+    /// The role is handed over, if this replica has it; whatever comes of that, it takes nothing more.
+    pub(super) fn shut_down(&mut self, network: &mut dyn Network, promise: Promise) {
+        self.is_ending = true;
+        let transfer = Request::Transfer { to: None };
+        self.ask(network, (Asker::Local(promise), ClientRole::Admin), transfer, Bytes::new());
     }
 
     /// What the readers' thread serves.

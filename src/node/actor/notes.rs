@@ -24,6 +24,7 @@ impl Node {
             Note::Ask { request, payload, promise } => {
                 self.ask(network, (Asker::Local(promise), ClientRole::Admin), request, payload);
             }
+            Note::ShutDown { promise } => self.shut_down(network, promise),
             Note::AwaitApplied { through, promise } => self.tell_apply(ApplyNote::Await(through, promise)),
             Note::Done(done) => done.into_iter().for_each(|done| self.done(network, done)),
             Note::DiskFailed(error) => self.disk_failed(&error),

@@ -160,6 +160,11 @@ impl Request {
             | Request::Change(_) => ClientRole::Admin,
         }
     }
+
+    /// Whether it becomes a part of the log, if it is taken.
+    pub(crate) const fn appends(&self) -> bool {
+        matches!(self, Request::Append { .. } | Request::Register | Request::Change(_))
+    }
 }
 
 /// What is answered.

@@ -117,3 +117,76 @@ fn advice(error: &ReplicaError) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use annals::ClusterId;
+
+    use super::*;
+    use crate::settings::EVERY_SETTING;
+
+    /// Settings that are not the library's: `run` looks at them.
+    const OF_THE_PROCESS: [&str; 3] = ["http", "log_format", "log_level"];
+
+    fn options_of(table: &toml::Table) -> String {
+        let settings: ReplicaSettings = table.clone().try_into().unwrap();
+        format!("{:#?}", options(&settings).unwrap())
+    }
+
+    #[test]
+    fn every_setting_goes_where_it_belongs() {
+        let timing = Timing {
+            heartbeat: Duration::from_millis(20),
+            election_min: Duration::from_millis(100),
+            election_max: Duration::from_secs(4),
+            disk_stall_max: Duration::from_secs(1),
+            transfer_max: Duration::from_secs(5),
+            ..Timing::default()
+        };
+        let limits = Limits {
+            catch_up_bytes_per_s: Some(6 << 20),
+            window_bytes: 7 << 20,
+            uncommitted_bytes_max: 8 << 20,
+            ..Limits::default()
+        };
+        let peers = [(1, "a.example:7100"), (3, "c.example:7100")];
+        let wanted = ReplicaOptions::new(ReplicaId::new(2), "data")
+            .cluster(ClusterId::new(0xabc))
+            .listen("0.0.0.0:7100".parse().unwrap())
+            .peers(peers.map(|(id, address)| (ReplicaId::new(id), address)))
+            .advertise("public.example:7100")
+            .certificates("ca.pem", "/etc/annals/replica-2.pem", "replica-2.key")
+            .policy(FailoverPolicy::Manual)
+            .quorums(Quorums::Fixed { write: 2, election: 3 })
+            .timing(timing)
+            .limits(limits)
+            .segment_bytes(9 << 20)
+            .snapshot_every(1_000_000)
+            .keep_records(100_000)
+            .snapshots_kept(3)
+            .snapshot_bytes_per_s(10 << 20);
+        assert_eq!(options_of(&toml::from_str(EVERY_SETTING).unwrap()), format!("{wanted:#?}"));
+    }
+
+    /// So that a setting which is new, and which the test above knows nothing of, is not forgotten.
+    #[test]
+    fn no_setting_is_without_effect() {
+        let all: toml::Table = toml::from_str(EVERY_SETTING).unwrap();
+        let with_all = options_of(&all);
+        for key in all.keys() {
+            let mut others = all.clone();
+            match key.as_str() {
+                // What cannot be left out gets another value.
+                "cluster" => others.insert(key.clone(), "00000000000000000000000000000def".into()),
+                "listen" => others.insert(key.clone(), "0.0.0.0:7200".into()),
+                "id" | "write_quorum" | "election_quorum" => others.insert(key.clone(), 1.into()),
+                "dir" | "ca" | "cert" | "key" => others.insert(key.clone(), "elsewhere".into()),
+                _ => others.remove(key),
+            };
+            let is_without_effect = options_of(&others) == with_all;
+            assert_eq!(is_without_effect, OF_THE_PROCESS.contains(&key.as_str()), "{key}");
+        }
+    }
+}

@@ -234,6 +234,39 @@ fn id_number(text: &str) -> Result<u64, String> {
     address::replica_id(text).map(ReplicaId::get)
 }
 
+/// Each setting, with a value that is not its default.
+#[cfg(test)]
+pub(crate) const EVERY_SETTING: &str = r#"
+    cluster = "00000000000000000000000000000abc"
+    id = 2
+    dir = "data"
+    listen = "0.0.0.0:7100"
+    peers = ["1=a.example:7100", "2=b.example:7100", "3=c.example:7100"]
+    advertise = "public.example:7100"
+    ca = "ca.pem"
+    cert = "/etc/annals/replica-2.pem"
+    key = "replica-2.key"
+    policy = "manual"
+    write_quorum = 2
+    election_quorum = 3
+    heartbeat = "20ms"
+    election_min = "100ms"
+    election_max = "4s"
+    disk_stall_max = "1s"
+    transfer_max = "5s"
+    catch_up_rate = "6m"
+    window = "7m"
+    uncommitted_max = "8m"
+    segment = "9m"
+    snapshot_every = 1000000
+    keep_records = 100000
+    snapshots_kept = 3
+    snapshot_rate = "10m"
+    http = "127.0.0.1:7180"
+    log_format = "json"
+    log_level = "warn"
+"#;
+
 #[cfg(test)]
 mod tests {
     use annals::protocol::{Limits, Timing};
@@ -247,41 +280,10 @@ mod tests {
         settings: ReplicaSettings,
     }
 
-    const FILE: &str = r#"
-        cluster = "00000000000000000000000000000abc"
-        id = 2
-        dir = "data"
-        listen = "0.0.0.0:7100"
-        peers = ["1=a.example:7100", "2=b.example:7100", "3=c.example:7100"]
-        advertise = "b.example:7100"
-        ca = "ca.pem"
-        cert = "/etc/annals/replica-2.pem"
-        key = "replica-2.key"
-        policy = "manual"
-        write_quorum = 2
-        election_quorum = 2
-        heartbeat = "20ms"
-        election_min = "100ms"
-        election_max = "2s"
-        disk_stall_max = "1s"
-        transfer_max = "2s"
-        catch_up_rate = "64m"
-        window = "16m"
-        uncommitted_max = "64m"
-        segment = "64m"
-        snapshot_every = 1000000
-        keep_records = 100000
-        snapshots_kept = 3
-        snapshot_rate = "32m"
-        http = "127.0.0.1:7180"
-        log_format = "json"
-        log_level = "warn"
-    "#;
-
     #[test]
     fn every_key_of_the_file_is_a_flag_and_the_other_way_round() {
-        let from_file: ReplicaSettings = toml::from_str(FILE).unwrap();
-        let keys: toml::Table = toml::from_str(FILE).unwrap();
+        let from_file: ReplicaSettings = toml::from_str(EVERY_SETTING).unwrap();
+        let keys: toml::Table = toml::from_str(EVERY_SETTING).unwrap();
         let mut line = vec!["run".to_owned()];
         for (key, value) in &keys {
             let value = match value {
@@ -329,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_flag_wins_over_the_file() {
-        let file: ReplicaSettings = toml::from_str(FILE).unwrap();
+        let file: ReplicaSettings = toml::from_str(EVERY_SETTING).unwrap();
         let flags = Flags::try_parse_from(["run", "--id", "3"]).unwrap().settings;
         let both = flags.or(file);
         assert_eq!((both.id, both.policy), (Some(3), Some(Policy::Manual)));
@@ -337,7 +339,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let settings: ReplicaSettings = toml::from_str(FILE).unwrap();
+        let settings: ReplicaSettings = toml::from_str(EVERY_SETTING).unwrap();
         assert_eq!(toml::from_str::<ReplicaSettings>(&settings.to_toml()).unwrap(), settings);
     }
 

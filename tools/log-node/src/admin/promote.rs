@@ -28,14 +28,13 @@ pub(crate) fn promote(args: &PromoteArgs) -> Result<Status> {
     }
     out::print(&cost(&seen, id)?)?;
     operator.ask_replica(id, &Request::Promote)?;
-    let after = operator.wait_until("its election", |seen| seen.primary == Some(id.get())).map_err(|error| match error {
-        Error::TimedOut { .. } => Error::NoPrimary {
-            reason: format!(
-                "replica {id} was not elected: a voter that has more of the log goes before it, promote that one"
-            ),
-        },
-        error => error,
-    })?;
+    let after =
+        operator.wait_until("its election", |seen| seen.primary == Some(id.get())).map_err(|error| {
+            match error {
+                Error::TimedOut { .. } => Error::NoPrimary { reason: not_elected(&seen, id) },
+                error => error,
+            }
+        })?;
     let epoch = after.primary_report().map_or(0, |report| report.epoch);
     out::print(&format!("replica {id} is primary now, in epoch {epoch}\n"))?;
     Ok(Status::Done)
@@ -84,6 +83,23 @@ fn cost(seen: &Overview, id: ReplicaId) -> Result<String> {
     Ok(text)
 }
 
+/// Why it was not elected, as far as can be told by what was seen before.
+fn not_elected(seen: &Overview, id: ReplicaId) -> String {
+    let reports = seen.replicas.iter().filter_map(|each| each.report.as_ref());
+    let abstains: Vec<String> =
+        reports.filter(|report| report.role == "recovering").map(|report| report.id.to_string()).collect();
+    if abstains.is_empty() {
+        return format!(
+            "replica {id} was not elected: a voter that has more of the log goes before it, promote that one"
+        );
+    }
+    format!(
+        "replica {id} was not elected: of the voters, {} has lost records to damage, and votes for nobody before it has \
+         them again; if too few others are left, see \"When one of two voters is damaged\" in docs/operations.md",
+        abstains.join(", ")
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +124,17 @@ mod tests {
         );
         let text = cost(&seen(&[1, 2, 3]), ReplicaId::new(1)).unwrap();
         assert!(text.contains("nothing is lost"), "{text}");
+    }
+
+    /// With two voters, one of them damaged, the other was told to promote one that has more.
+    #[test]
+    fn a_voter_that_is_not_whole_is_named_when_nobody_is_elected() {
+        let mut all = seen(&[1, 3]);
+        let text = not_elected(&all, ReplicaId::new(1));
+        assert!(text.contains("has more of the log"), "{text}");
+        all.replicas[2].report.as_mut().unwrap().role = "recovering";
+        let text = not_elected(&all, ReplicaId::new(1));
+        assert!(text.contains("of the voters, 3 has lost records"), "{text}");
     }
 
     #[test]
