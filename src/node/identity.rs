@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::error::{ReplicaError, Result};
-use super::store::ReplicaStore;
+use super::store::{ReplicaStore, find_while_there};
 use crate::disk::{Access, Disk};
 use crate::error::Error;
 use crate::format::crc32;
@@ -87,7 +87,16 @@ pub(crate) fn check(disk: &dyn Disk, cluster: ClusterId, id: ReplicaId) -> Resul
 
 impl Peers {
     /// What the file says; `None` if there is none that checks: addresses can be given anew.
+    ///
+    /// # Errors
+    /// Also if the disk seems to be away: what it has learned of the others would be written over.
     pub(crate) fn load(disk: &dyn Disk) -> Result<Option<Peers>> {
+        let bytes = find_while_there(disk, || Peers::read(disk))?;
+        Ok(bytes.and_then(|bytes| Peers::parse(std::str::from_utf8(&bytes).ok()?)))
+    }
+
+    /// What is in the file; `None` if there is none of this kind.
+    fn read(disk: &dyn Disk) -> crate::error::Result<Option<Vec<u8>>> {
         let file = match disk.open(PEERS, Access::Read) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file.map_err(|source| Error::io("open", PEERS, source))?,
@@ -97,10 +106,9 @@ impl Peers {
             return Ok(None);
         }
         let mut bytes = vec![0; usize::try_from(length).expect("bounded")];
-        // What cannot be read does not check either.
-        let there = file.read_at(&mut bytes, 0).or_else(|_| file.read_at(&mut bytes, 0)).unwrap_or(0);
+        let there = file.read_at(&mut bytes, 0).map_err(|source| Error::io("read", PEERS, source))?;
         bytes.truncate(there);
-        Ok(std::str::from_utf8(&bytes).ok().and_then(Peers::parse))
+        Ok(Some(bytes))
     }
 
     /// Stores the file, durably, as a whole or not at all.
@@ -151,6 +159,7 @@ impl Peers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::sim::{Fail, Fault, Operation, SimDisk};
 
     #[test]
     fn addresses_are_there_after_they_were_stored_and_damage_to_them_is_noticed() {
@@ -167,6 +176,26 @@ mod tests {
             // The letters of a number may be written either way.
             assert!(is_noticed || damaged.eq_ignore_ascii_case(&text), "{damaged}");
         }
+    }
+
+    /// Else what was learned of the others would be written over.
+    #[test]
+    fn addresses_are_not_forgotten_because_the_disk_is_away() {
+        let addresses = [(ReplicaId::new(1), "one:1".to_owned())];
+        let peers = Peers { cluster: ClusterId::new(77), addresses: addresses.into() };
+        let disk = SimDisk::new(1);
+        assert_eq!(Peers::load(&disk).unwrap(), None);
+        peers.store(&disk).unwrap();
+        for reads in 1..=3 {
+            (1..=reads).for_each(|nth| disk.fail(Fail::nth(Operation::Read, nth, Fault::Io)));
+            assert_eq!(Peers::load(&disk).unwrap().as_ref(), Some(&peers), "after {reads} reads that fail");
+            disk.heal();
+        }
+        disk.fail(Fail::nth(Operation::Read, 1, Fault::Io).and_later());
+        let error = Peers::load(&disk).unwrap_err().to_string();
+        assert!(error.contains("seems to be away"), "{error}");
+        disk.heal();
+        assert_eq!(Peers::load(&disk).unwrap(), Some(peers));
     }
 
     #[test]

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use self::append::{Notes, Pending};
 use self::front::Front;
 use self::open::Others;
+pub(super) use self::outage::find_while_there;
 use self::part::Part;
 pub use self::reader::StoreReader;
 use self::shared::Shared;

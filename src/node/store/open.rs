@@ -10,7 +10,7 @@ use super::append::Notes;
 use super::extract;
 use super::front::Front;
 use super::kept::{Of, remove_surplus};
-use super::outage;
+use super::outage::{self, find_while_there};
 use super::part::Part;
 use super::shared::Shared;
 use super::snapshots::{BASE, Snapshot, TAKING, head_of, open as open_file};
@@ -87,6 +87,7 @@ pub(super) fn open(
         return Ok((None, blank()));
     }
     let mut may_pass = true;
+    let mut note = Note::DamageThatIsSeen;
     for _ in 1..ATTEMPTS {
         match attempt(disk, options, others) {
             Err(Error::Rot { .. } | Error::Hole { .. }) => {}
@@ -98,9 +99,10 @@ pub(super) fn open(
             }
             opened => return opened,
         }
-        if !repair(disk, Note::Damage)? {
+        if !repair(disk, note)? {
             return Ok((None, blank()));
         }
+        note = Note::Damage;
     }
     attempt(disk, options, others)
 }
@@ -120,15 +122,15 @@ fn is_damaged(disk: &dyn Disk) -> Result<bool> {
     Ok(open_file(disk, DAMAGED, Access::Read)?.is_some())
 }
 
-/// Puts a base that does not check out of the way, under the name of something that a repair has put aside, and notes
-/// before that something is lost.
-fn put_base_aside(disk: &dyn Disk) -> Result<()> {
+/// Puts a snapshot that does not check out of the way, if it is there, under the name of something that a repair has put
+/// aside, and notes before that something is lost.
+pub(super) fn put_aside(disk: &dyn Disk, name: &str) -> Result<()> {
     note_damage(disk)?;
     let names = list(disk)?;
-    if names.iter().any(|name| name == BASE) {
-        let mut asides = (1_u64..).map(|number| format!("{QUARANTINE}{BASE}-{number}"));
+    if names.iter().any(|there| there == name) {
+        let mut asides = (1_u64..).map(|number| format!("{QUARANTINE}{name}-{number}"));
         let aside = asides.find(|aside| !names.contains(aside)).expect("one of all numbers is free");
-        disk.rename(BASE, &aside).map_err(|source| Error::io("rename", BASE, source))?;
+        disk.rename(name, &aside).map_err(|source| Error::io("rename", name, source))?;
     }
     disk.sync_dir().map_err(|source| Error::io("sync", "", source))
 }
@@ -156,6 +158,8 @@ fn blank() -> State {
 enum Note {
     /// That something may be lost (S11).
     Damage,
+    /// The same, unless every byte can be read now, and checks: then the disk was away for a moment.
+    DamageThatIsSeen,
     /// Nothing: it was noted, or whoever has begun the repair has decided.
     None,
 }
@@ -166,10 +170,12 @@ fn repair(disk: &Arc<dyn Disk>, note: Note) -> Result<bool> {
         unfinished if unfinished.unfinished_repair.is_some() => unfinished,
         _ => outage::look(disk)?,
     };
-    if note == Note::Damage {
+    let plan = repair::plan(&**disk, &report);
+    let is_seen = plan.as_ref().map_or(true, |plan| !plan.steps.is_empty() || !plan.gives_up.is_empty());
+    if note == Note::Damage || (note == Note::DamageThatIsSeen && is_seen) {
         note_damage(&**disk)?;
     }
-    let done = repair::plan(&**disk, &report).and_then(|plan| {
+    let done = plan.and_then(|plan| {
         let lost = plan.gives_up.iter().map(LsnRange::records).sum();
         repair::repair(disk, &plan, Some(lost), &Silent)
     });
@@ -192,15 +198,9 @@ fn wanted(StoreOptions { segment_bytes, write_method, .. }: StoreOptions) -> Wan
     Wanted { segment_bytes, write_method, gently: true }
 }
 
-/// The base, if it checks.
-fn find_base(disk: &Arc<dyn Disk>, log_id: LogId) -> Result<Option<Snapshot>> {
-    let find = || find_readable(&**disk, || Snapshot::find(&**disk, BASE, log_id));
-    if let Some(found) = find()? {
-        return Ok(Some(found));
-    }
-    // The disk may have been away.
-    outage::is_there(&**disk)?;
-    find()
+/// A snapshot under this name, if it checks.
+pub(super) fn find_snapshot(disk: &dyn Disk, name: &str, log_id: LogId) -> Result<Option<Snapshot>> {
+    find_while_there(disk, || Snapshot::find(disk, name, log_id))
 }
 
 /// Opens a store of which the log opens.
@@ -212,10 +212,10 @@ fn attempt(
     let lock = lock(&**disk)?;
     let mut recovered = recover(&**disk, wanted(options))?;
     let superblock = recovered.superblock.current().clone();
-    let found = find_base(disk, superblock.log_id)?;
+    let found = find_snapshot(&**disk, BASE, superblock.log_id)?.filter(|base| base.reaches(&superblock));
     let is_baseless = found.is_none();
     if is_baseless && others == Others::HaveABase {
-        put_base_aside(&**disk)?;
+        put_aside(&**disk, BASE)?;
     }
     let Some(snapshot) = found.or(lost_base(&**disk)?) else { return Ok((None, blank())) };
     let snapshot = Arc::new(snapshot);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::open::list;
 use super::snapshots::open as open_file;
+use super::source::find_readable;
 use crate::disk::{Access, Disk, File, Gentle};
 use crate::error::{Error, Result};
 use crate::format::BLOCK_BYTES;
@@ -18,12 +19,11 @@ use crate::repair::{self, Cause, Report, Silent, Stretch};
 
 /// How long a disk gets to come back, before what could not be read is looked at again.
 const REST: Duration = Duration::from_secs(5);
-/// Looks at the whole log until two of them have met the same.
+/// Looks at the whole log until one has met nothing that the one before it had not.
 const LOOKS_MAX: usize = 5;
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
-/// Reads every byte of the log. Where something could not be read, again after a while, until it is the same that cannot be
-/// read.
+/// Reads every byte of the log. Where something could not be read, again after a while, until nothing else cannot be read.
 ///
 /// # Errors
 /// As for [`is_there`], also if other parts cannot be read each time; and whatever the operating system says.
@@ -36,7 +36,8 @@ pub(super) fn look(disk: &Arc<dyn Disk>) -> Result<Report> {
         rest(&**disk);
         is_there(&**disk)?;
         let again = repair::verify(disk, 1, &Silent)?;
-        if unreadable(&again).eq(unreadable(&report)) {
+        // Each of these could not be read twice, with a rest in between.
+        if unreadable(&again).all(|bad| unreadable(&report).any(|before| is_within(bad, before))) {
             return Ok(again);
         }
         report = again;
@@ -47,6 +48,10 @@ pub(super) fn look(disk: &Arc<dyn Disk>) -> Result<Report> {
 fn unreadable(report: &Report) -> impl Iterator<Item = (&str, u64, u64)> {
     let bad = report.stretches.iter().filter(|stretch| stretch.cause == Cause::Unreadable);
     bad.map(|Stretch { file, bytes, .. }| (&**file, bytes.start, bytes.end))
+}
+
+fn is_within((file, start, end): (&str, u64, u64), of: (&str, u64, u64)) -> bool {
+    file == of.0 && of.1 <= start && end <= of.2
 }
 
 /// Waits for what may pass.
@@ -78,6 +83,22 @@ pub(super) fn is_there(disk: &dyn Disk) -> Result<()> {
         }
     }
     met.map_or(Ok(()), |error| Err(away(error)))
+}
+
+/// Finds something; what cannot be read, again and after a rest, does not check, if other things can be read.
+///
+/// # Errors
+/// As for [`is_there`], and whatever else the operating system says.
+pub(crate) fn find_while_there<T>(
+    disk: &dyn Disk,
+    find: impl Fn() -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    if let Some(found) = find_readable(disk, &find)? {
+        return Ok(Some(found));
+    }
+    // It may have been away.
+    is_there(disk)?;
+    find_readable(disk, find)
 }
 
 /// The error for a disk of which nothing can be told.

@@ -16,7 +16,9 @@ use super::ReplicaStore;
 use super::reader::StoreReader;
 use crate::disk::{Access, Disk, File};
 use crate::error::{Error, Result};
-use crate::format::{self, BadBlock, CHUNK_HEADER_BYTES, Chunk, RunningCrc, SnapshotHead, write_chunk};
+use crate::format::{
+    self, BadBlock, CHUNK_HEADER_BYTES, Chunk, RunningCrc, SnapshotHead, Superblock, write_chunk,
+};
 use crate::node::frames::digest;
 use crate::protocol::wire::{self, BadMessage};
 use crate::protocol::{Base, Contents, SnapshotId, SnapshotOffer};
@@ -153,6 +155,11 @@ impl StoreReader {
 impl Snapshot {
     pub(super) fn id(&self) -> SnapshotId {
         SnapshotId { position: self.base.position, checksum: self.contents.checksum }
+    }
+
+    /// Whether it covers all before the log. One that does not was the base before a switch that was not finished.
+    pub(super) fn reaches(&self, superblock: &Superblock) -> bool {
+        self.base.position.lsn >= superblock.first_lsn.prev()
     }
 
     /// A snapshot that was received as a whole.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::ReplicaStore;
 use super::kept::{Of, become_base};
-use super::snapshots::{Head, Place, Snapshot, chunks_of, head_of, open};
-use super::source::find_readable;
+use super::open::{find_snapshot, note_damage, put_aside};
+use super::snapshots::{BASE, Head, Place, Snapshot, chunks_of, head_of, open};
 use crate::disk::{Access, Disk, File};
 use crate::error::{Error, Result};
 use crate::format::{Digest, RunningCrc, write_chunk};
@@ -177,12 +177,21 @@ pub(super) fn finish_install(disk: &Arc<dyn Disk>, snapshots_kept: usize) -> Res
     let Some(found) = SuperblockFile::read(&**disk)? else { return Ok(()) };
     let mut superblock = SuperblockFile::open(&**disk, found.superblock)?;
     let log_id = superblock.current().log_id;
-    // What does not check is found so again when it is read as the base.
-    let Some(snapshot) = find_readable(&**disk, || Snapshot::find(&**disk, INSTALLING, log_id))? else {
+    if open(&**disk, INSTALLING, Access::Read)?.is_none() {
         return Ok(());
-    };
+    }
     let files = Files::new(Arc::clone(disk), superblock.current().write_method, 0);
-    drop_log(&files, &mut superblock, snapshot.base.position, snapshots_kept)
+    if let Some(snapshot) = find_snapshot(&**disk, INSTALLING, log_id)? {
+        return drop_log(&files, &mut superblock, snapshot.base.position, snapshots_kept);
+    }
+    note_damage(&**disk)?;
+    let base = find_snapshot(&**disk, BASE, log_id)?;
+    if base.is_some_and(|base| !base.reaches(superblock.current())) {
+        // The log was dropped already, if not all of it: what is there is not what the superblock says.
+        remove_log(&files)?;
+    }
+    // It must not be found later, when it can be read again: the log will have gone on without it.
+    put_aside(&**disk, INSTALLING)
 }
 
 /// Drops the log before and after a snapshot that is switched to, and makes that the base. Each step may be done
@@ -199,6 +208,13 @@ fn drop_log(
         superblock.durable = position.lsn;
         superblock.clean_tail = None;
     })?;
+    remove_log(files)?;
+    let of = Of { log_id: superblock.current().log_id, lsn: position.lsn };
+    become_base(files, INSTALLING, of, snapshots_kept)
+}
+
+/// Removes all of the log, durably, and what is received.
+fn remove_log(files: &Files) -> Result<()> {
     for name in super::open::list(&*files.disk)? {
         if is_of_log(&name) || name == STAGE {
             match files.disk.remove(&name) {
@@ -208,9 +224,7 @@ fn drop_log(
             }
         }
     }
-    files.sync_dir()?;
-    let of = Of { log_id: superblock.current().log_id, lsn: position.lsn };
-    become_base(files, INSTALLING, of, snapshots_kept)
+    files.sync_dir()
 }
 
 /// Whether the file holds a part of the log, or is about one.

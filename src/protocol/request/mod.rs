@@ -162,7 +162,8 @@ impl Request {
     }
 
     /// Whether it becomes a part of the log, if it is taken.
-    pub(crate) const fn appends(&self) -> bool {
+    #[must_use]
+    pub const fn appends(&self) -> bool {
         matches!(self, Request::Append { .. } | Request::Register | Request::Change(_))
     }
 }
