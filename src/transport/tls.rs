@@ -46,6 +46,9 @@ impl Speech {
     }
 }
 
+/// Where the codes for alerts of TLS begin in QUIC (RFC 9001, section 4.8): there are 256.
+const ALERTS: u64 = 0x100;
+
 // The names above end with the wire's version.
 const _: () = assert!(crate::protocol::wire::VERSION == 1);
 
@@ -188,10 +191,26 @@ pub(crate) fn explain(error: &ConnectionError, address: &str, speech: Speech) ->
     }
 }
 
+/// Whether the end of an attempt is about who the two sides are, or what they speak: any other attempt would end so.
+pub(crate) fn is_verdict(error: &ConnectionError) -> bool {
+    let is_alert = |code: u64| (ALERTS..ALERTS + 0x100).contains(&code);
+    match error {
+        ConnectionError::TransportError(ours) => is_alert(ours.code.into()),
+        ConnectionError::ConnectionClosed(theirs) => is_alert(theirs.error_code.into()),
+        ConnectionError::ApplicationClosed(close) => {
+            matches!(CloseCode::explain(close.error_code.into()), TransportError::Certificate { .. })
+        }
+        ConnectionError::VersionMismatch => true,
+        ConnectionError::TimedOut
+        | ConnectionError::LocallyClosed
+        | ConnectionError::Reset
+        | ConnectionError::CidsExhausted => false,
+    }
+}
+
 /// Alerts of TLS (RFC 8446, section 6), as they travel in QUIC (RFC 9001, section 4.8), and a refusal of QUIC's own.
 fn of_alert(code: u64, whose: Whose, speech: Speech, reason: &str) -> Option<TransportError> {
     const CONNECTION_REFUSED: u64 = 2;
-    const ALERTS: u64 = 0x100;
     let fault = match code.checked_sub(ALERTS) {
         None if code == CONNECTION_REFUSED => return Some(TransportError::TooMany),
         Some(45) => CertificateFault::Expired,

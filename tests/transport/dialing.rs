@@ -1,26 +1,31 @@
 //! Who is not there yet, or not any more, when a client comes.
 
 use std::collections::BTreeSet;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Instant;
 
 use annals::protocol::request::ClientRole;
 use annals::transport::{Credentials, LinkOptions, TransportError};
+use tokio::time::timeout;
 
 use crate::place::{CLUSTER, Caller, LONG, Papers};
+use crate::raw::Listener;
 
 /// Attempts that a client makes beside one another.
 const ATTEMPTS: usize = 3;
 
-/// A port at which somebody listens who never answers, and a client that tries to connect to it; so patient that nothing but
-/// what is tried here can end that.
+/// A client that tries to connect; so patient that nothing but what is tried here can end that.
+fn patient_caller(papers: &Papers, address: SocketAddr) -> Caller {
+    let patient = LinkOptions { connect_max: LONG * 10, idle_max: LONG * 10, ..LinkOptions::default() };
+    let credentials = Credentials::load(&papers.client(ClientRole::Read)).unwrap();
+    Caller::with(patient, &credentials, &address.to_string())
+}
+
+/// A port at which somebody listens who never answers, and a client that tries to connect to it.
 fn mute_port_and_caller() -> (UdpSocket, Caller) {
     let port = UdpSocket::bind("127.0.0.1:0").unwrap();
     port.set_read_timeout(Some(LONG)).unwrap();
-    let papers = Papers::new(CLUSTER);
-    let patient = LinkOptions { connect_max: LONG * 10, idle_max: LONG * 10, ..LinkOptions::default() };
-    let credentials = Credentials::load(&papers.client(ClientRole::Read)).unwrap();
-    let caller = Caller::with(patient, &credentials, &port.local_addr().unwrap().to_string());
+    let caller = patient_caller(&Papers::new(CLUSTER), port.local_addr().unwrap());
     (port, caller)
 }
 
@@ -58,4 +63,22 @@ fn an_attempt_ends_once_nobody_listens_any_more() {
     drop(port);
     let why = caller.refusal();
     assert!(matches!(why, TransportError::Unreachable { .. }), "{why}");
+}
+
+/// Many clients come at once: the replica takes long for the first attempt of each, and has no room for their second ones.
+#[test]
+fn an_attempt_that_is_refused_for_want_of_room_leaves_the_other_one_alone() {
+    let papers = Papers::new(CLUSTER);
+    let listener = Listener::new(&papers.replica(1), "annals-client/1");
+    let _caller = patient_caller(&papers, listener.endpoint.local_addr().unwrap());
+    let come = async {
+        let first = listener.endpoint.accept().await.expect("an attempt");
+        let second = listener.endpoint.accept().await.expect("another one");
+        second.refuse();
+        // What it is told now comes after the refusal.
+        let connection = first.accept().unwrap().await?;
+        connection.accept_bi().await.map(drop)
+    };
+    let end = listener.runtime.block_on(async { timeout(LONG, come).await });
+    end.expect("a stream in time").expect("the first attempt goes on");
 }

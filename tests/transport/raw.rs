@@ -1,11 +1,11 @@
-//! A client of QUIC that keeps to none of the rules.
+//! Clients of QUIC that keep to none of the rules, and whom clients of annals find who are no replica.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use annals::transport::TlsFiles;
-use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, ServerConfig};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::runtime::{Builder, Runtime};
@@ -70,6 +70,34 @@ impl Raw {
             }
             other => panic!("ended otherwise: {other}"),
         }
+    }
+}
+
+/// Where a client of annals finds nothing but QUIC, and a replica's certificate.
+pub(crate) struct Listener {
+    pub(crate) runtime: Runtime,
+    pub(crate) endpoint: Endpoint,
+}
+
+impl Listener {
+    pub(crate) fn new(files: &TlsFiles, alpn: &str) -> Listener {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let chain = vec![CertificateDer::from_pem_file(&files.cert).unwrap()];
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, PrivateKeyDer::from_pem_file(&files.key).unwrap())
+            .unwrap();
+        config.alpn_protocols = vec![alpn.into()];
+        let crypto = QuicServerConfig::try_from(config).unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let endpoint = {
+            let _inside = runtime.enter();
+            let config = ServerConfig::with_crypto(Arc::new(crypto));
+            Endpoint::server(config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap()
+        };
+        Listener { runtime, endpoint }
     }
 }
 
