@@ -7,37 +7,64 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use annals::node::{Replica, ReplicaOptions};
+use annals::node::{Replica, ReplicaError, ReplicaOptions};
 use annals::protocol::request::{ClientRole, Copies, Refused, Reply, Request};
 use annals::protocol::{FailoverPolicy, Role, Timing};
 
 use crate::fleet::{Fleet, id, until};
 use crate::net::{Ending, Net, PATIENCE};
 
-crate::over_both! { super::calm =>
+crate::over_both! { super::brisk =>
     a_transfer_under_load_fails_no_append;
     a_primary_that_is_shut_down_hands_over_first;
 }
 
-fn calm(options: ReplicaOptions) -> ReplicaOptions {
-    calm_for(options, PATIENCE)
+/// For the first election: whoever has just started may have promised a primary to wait so long, and votes for nobody.
+fn brisk(options: ReplicaOptions) -> ReplicaOptions {
+    let election_min = Duration::from_millis(300);
+    options.timing(Timing { election_min, ..calm(PATIENCE) }).policy(FailoverPolicy::Manual)
 }
 
-/// The same, with so long for a hand-over.
-fn calm_for(options: ReplicaOptions, transfer_max: Duration) -> ReplicaOptions {
-    let timing = Timing {
-        // A primary steps down if it hears nobody else for so long; and whoever has just started waits so long.
-        election_min: Duration::from_secs(1),
+/// With so long for a hand-over. A primary steps down if it hears nobody else for the shortest election timeout.
+fn calm(transfer_max: Duration) -> Timing {
+    Timing {
+        election_min: PATIENCE / 3,
         election_max: PATIENCE,
         disk_stall_max: PATIENCE,
         transfer_max,
         ..Timing::default()
-    };
-    options.timing(timing).policy(FailoverPolicy::Manual)
+    }
 }
 
-/// Whoever has started last: the others have waited then, too.
-const FIRST: u64 = 3;
+/// Who leads first.
+const FIRST: u64 = 1;
+
+/// Makes a brisk fleet one in which nobody stands by himself, by starting all anew; `FIRST` leads it.
+fn calm_down(fleet: &mut Fleet, timing: Timing) {
+    let restart = |fleet: &mut Fleet, number: u64| {
+        fleet.replicas[number as usize - 1].take().expect("it runs").shutdown().expect("it closes cleanly");
+        fleet.start_with(number, fleet.options(number).timing(timing));
+    };
+    fleet.promote(3);
+    restart(fleet, FIRST);
+    // Whoever leads until then may step down, and be elected again by the other one who is brisk.
+    until("the first one leads", || {
+        let primary = fleet.primary();
+        let role = || fleet.replica(FIRST).status().expect("it runs").role;
+        match fleet.replica(primary).transfer_to(Some(id(FIRST))).expect("it runs").wait() {
+            _ if role() == Role::Primary => Some(()),
+            Ok(()) | Err(ReplicaError::Refused(_)) => None,
+            Err(error) => panic!("it cannot be handed over: {error}"),
+        }
+    });
+    // What is on its way to one who goes is lost, and missed only after the shortest election timeout.
+    let settle = |fleet: &Fleet| fleet.all_show(fleet.append(b"calm").lsn());
+    settle(fleet);
+    for number in [2, 3] {
+        restart(fleet, number);
+        settle(fleet);
+    }
+}
 
 /// Ends what goes on, also if a test fails meanwhile.
 struct End<'a>(&'a AtomicBool);
@@ -48,8 +75,8 @@ impl Drop for End<'_> {
     }
 }
 
-fn a_transfer_under_load_fails_no_append(fleet: Fleet) {
-    fleet.promote(FIRST);
+fn a_transfer_under_load_fails_no_append(mut fleet: Fleet) {
+    calm_down(&mut fleet, calm(PATIENCE));
     let (goes_on, appended) = (AtomicBool::new(true), AtomicU64::new(0));
     std::thread::scope(|scope| {
         let _end = End(&goes_on);
@@ -90,7 +117,7 @@ fn a_transfer_under_load_fails_no_append(fleet: Fleet) {
 }
 
 fn a_primary_that_is_shut_down_hands_over_first(mut fleet: Fleet) {
-    fleet.promote(FIRST);
+    calm_down(&mut fleet, calm(PATIENCE));
     let last = fleet.append(b"one").lsn();
     fleet.all_show(last);
     let before = fleet.replica(FIRST).status().expect("it runs").epoch;
@@ -150,8 +177,8 @@ fn an_append_is_refused_after_a_shutdown_that_finds_nobody_to_hand_over_to() {
 #[test]
 fn an_append_is_refused_after_a_shutdown_whose_hand_over_takes_too_long() {
     const TRANSFER_MAX: Duration = Duration::from_millis(50);
-    let fleet = Fleet::tuned(3, |options| calm_for(options, TRANSFER_MAX));
-    fleet.promote(FIRST);
+    let mut fleet = Fleet::tuned(3, brisk);
+    calm_down(&mut fleet, calm(TRANSFER_MAX));
     fleet.append(b"one");
     fleet.net.lose("TakeOver");
     shut_down_refuses_late_appends(fleet, FIRST, |net, replica| {

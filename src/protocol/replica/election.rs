@@ -143,16 +143,21 @@ impl Replica {
         if !self.is_whole() {
             return Err(Refusal::NotWhole);
         }
-        let granted = !self.hears_primary() && self.would_vote(next, last);
         let question = Question { next, last, from };
         if self.hears_primary() && self.question.as_ref().is_none_or(|old| *old < question) {
-            self.question = Some(question);
+            self.question = Some(question.clone());
         }
+        self.answer(question);
+        Ok(())
+    }
+
+    /// Whoever is granted a pre-vote, now or later, is granted it here: this replica may be asking too.
+    fn answer(&mut self, Question { next, last, from }: Question) {
+        let granted = self.is_whole() && !self.hears_primary() && self.would_vote(next, last);
         if granted {
             self.yield_to(from, last);
         }
         self.send(from, Message::PreVoteReply { next, granted });
-        Ok(())
     }
 
     /// Of two who ask at the same time each would be granted by the other: both would want votes in the same epoch, share
@@ -171,9 +176,8 @@ impl Replica {
     /// the other, and who noticed first would else ask again only after an election timeout. A pre-vote is no promise, so
     /// it may be granted at any time.
     fn answer_question(&mut self) {
-        if let Some(Question { next, last, from }) = self.question.take() {
-            let granted = self.is_whole() && self.would_vote(next, last);
-            self.send(from, Message::PreVoteReply { next, granted });
+        if let Some(question) = self.question.take() {
+            self.answer(question);
         }
     }
 

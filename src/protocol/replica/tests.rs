@@ -215,6 +215,30 @@ fn of_two_who_ask_at_the_same_time_one_goes_on() {
     }
 }
 
+/// The other one asks too soon and is kept waiting, this one asks too when it hears nothing any more; only then is the
+/// connection to the primary lost.
+#[test]
+fn of_two_who_ask_one_goes_on_also_if_it_is_answered_late() {
+    let (commit, last, durable) = (Lsn::ZERO, Lsn::ZERO, Lsn::ZERO);
+    let next = Epoch::new(2);
+    // This one is 2, and has nothing; the third led.
+    for (other, has, goes_on) in [(1, at(0, 0), false), (3, at(0, 0), true), (3, at(1, 1), false)] {
+        let mut bench = Bench::of(2);
+        let led = 4 - other;
+        bench.hear(led, 1, Message::Heartbeat { round: 1, commit, last, durable });
+        bench.give(Input::MetaSaved { number: 1 });
+        assert_eq!(pre_votes(&bench.hear(other, 1, Message::PreVote { next, last: has })), [(other, false)]);
+        bench.now = bench.now.plus(Duration::from_secs(10));
+        bench.give(Input::Tick);
+        assert_eq!(bench.replica.role(), Role::Candidate);
+        let answered = bench.give(Input::PeerLost { id: ReplicaId::new(led) });
+        assert_eq!(pre_votes(&answered), [(other, true)]);
+        bench.hear(other, 1, Message::PreVoteReply { next, granted: true });
+        let wants_votes = bench.replica.status().epoch == next;
+        assert_eq!(wants_votes, goes_on, "beside {other} with {has:?}");
+    }
+}
+
 #[test]
 fn messages_that_wait_for_a_superblock_are_bounded() {
     let mut bench = Bench::new();

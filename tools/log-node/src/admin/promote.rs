@@ -8,6 +8,7 @@ use crate::cli::PromoteArgs;
 use crate::error::{Error, Result};
 use crate::out;
 use crate::overview::Overview;
+use crate::report::ReplicaReport;
 use crate::status::Status;
 
 /// Lets the replica stand for election.
@@ -42,14 +43,11 @@ pub(crate) fn promote(args: &PromoteArgs) -> Result<Status> {
 
 /// What may be lost if this replica leads; an error if it cannot come to that.
 fn cost(seen: &Overview, id: ReplicaId) -> Result<String> {
-    let found =
-        seen.replicas.iter().find(|each| each.id == Some(id.get())).and_then(|each| each.report.as_ref());
-    let Some(report) = found else {
+    let Some(report) = report_of(seen, id) else {
         let reason = "it does not answer, or the cluster has no such replica".to_owned();
         return Err(Error::NoReplica { id, reason });
     };
-    let voters: Vec<u64> =
-        report.members.iter().filter(|member| member.votes).map(|member| member.id).collect();
+    let voters = voters(report);
     let answers =
         |voter: &u64| seen.replicas.iter().any(|each| each.id == Some(*voter) && each.report.is_some());
     let silent: Vec<String> = voters.iter().filter(|voter| !answers(voter)).map(u64::to_string).collect();
@@ -85,26 +83,37 @@ fn cost(seen: &Overview, id: ReplicaId) -> Result<String> {
 
 /// Why it was not elected, as far as can be told by what was seen before.
 fn not_elected(seen: &Overview, id: ReplicaId) -> String {
+    let voters = report_of(seen, id).map(voters).unwrap_or_default();
     let reports = seen.replicas.iter().filter_map(|each| each.report.as_ref());
-    let abstains: Vec<String> =
-        reports.filter(|report| report.role == "recovering").map(|report| report.id.to_string()).collect();
+    let abstains: Vec<String> = reports
+        .filter(|report| report.role == "recovering" && voters.contains(&report.id))
+        .map(|report| report.id.to_string())
+        .collect();
     if abstains.is_empty() {
         return format!(
             "replica {id} was not elected: a voter that has more of the log goes before it, promote that one"
         );
     }
     format!(
-        "replica {id} was not elected: of the voters, {} has lost records to damage, and votes for nobody before it has \
-         them again; if too few others are left, see \"When one of two voters is damaged\" in docs/operations.md",
+        "replica {id} was not elected: of the voters, {} may have lost records to damage, and votes for nobody before it \
+         has them again; if too few others are left, see \"When one of two voters is damaged\" in docs/operations.md",
         abstains.join(", ")
     )
+}
+
+fn report_of(seen: &Overview, id: ReplicaId) -> Option<&ReplicaReport> {
+    seen.replicas.iter().find(|each| each.id == Some(id.get()))?.report.as_ref()
+}
+
+/// Whom it asks for votes.
+fn voters(report: &ReplicaReport) -> Vec<u64> {
+    report.members.iter().filter(|member| member.votes).map(|member| member.id).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::overview::Seen;
-    use crate::report::ReplicaReport;
     use crate::report::tests::made_up;
 
     fn seen(answering: &[u64]) -> Overview {
@@ -134,7 +143,13 @@ mod tests {
         assert!(text.contains("has more of the log"), "{text}");
         all.replicas[2].report.as_mut().unwrap().role = "recovering";
         let text = not_elected(&all, ReplicaId::new(1));
-        assert!(text.contains("of the voters, 3 has lost records"), "{text}");
+        assert!(text.contains("of the voters, 3 may have lost records"), "{text}");
+        // As a learner it is not asked.
+        for seen in &mut all.replicas {
+            seen.report.iter_mut().for_each(|report| report.members[2].votes = false);
+        }
+        let text = not_elected(&all, ReplicaId::new(1));
+        assert!(text.contains("has more of the log"), "{text}");
     }
 
     #[test]
