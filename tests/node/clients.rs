@@ -82,6 +82,8 @@ fn a_subscriber_gets_what_it_has_credit_for_and_more_when_it_gives_more() {
 fn the_frames_of_committed_records_can_be_had_to_mend_a_log_with() {
     let fleet = Fleet::new(3);
     let range = fleet.append(b"precious").range().expect("it is new");
+    // Whoever was elected meanwhile knows it only once it has committed something itself.
+    fleet.all_show(range.last);
     let admin = fleet.net.connect(id(fleet.primary()), ClientRole::Admin);
     admin.send(1, Request::Frames { range, bytes_max: 1 }, b"");
     let (_, reply, frames) = admin.receive();
