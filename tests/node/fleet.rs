@@ -27,8 +27,6 @@ pub(crate) struct Fleet {
     /// The certificates of a fleet over QUIC.
     #[cfg(feature = "quic")]
     papers: Option<Papers>,
-    #[cfg(feature = "quic")]
-    is_lasting: bool,
 }
 
 pub(crate) fn id(number: u64) -> ReplicaId {
@@ -74,18 +72,9 @@ impl Fleet {
 
     /// One whose replicas speak over sockets.
     #[cfg(feature = "quic")]
-    pub(crate) fn over_quic(voters: u64) -> Fleet {
-        let mut fleet = Fleet::blank(voters, |options| options);
-        fleet.papers = Some(Papers::new(CLUSTER));
-        fleet.bootstrap().start_all()
-    }
-
-    /// The same, and no connection is lost because nobody had the time to say anything on it.
-    #[cfg(feature = "quic")]
-    pub(crate) fn over_lasting_quic(voters: u64, tune: Tune) -> Fleet {
+    pub(crate) fn over_quic(voters: u64, tune: Tune) -> Fleet {
         let mut fleet = Fleet::blank(voters, tune);
         fleet.papers = Some(Papers::new(CLUSTER));
-        fleet.is_lasting = true;
         fleet.bootstrap().start_all()
     }
 
@@ -97,8 +86,6 @@ impl Fleet {
             tune,
             #[cfg(feature = "quic")]
             papers: None,
-            #[cfg(feature = "quic")]
-            is_lasting: false,
         }
     }
 
@@ -147,12 +134,7 @@ impl Fleet {
                 .filter_map(|(replica, number)| Some((number, replica.as_ref()?)));
             let peers = running
                 .map(|(number, replica)| (id(number), replica.local_addr().expect("a socket").to_string()));
-            let options = options.peers(peers);
-            if self.is_lasting {
-                let place = crate::lasting::place(papers.transport(number));
-                return options.start_on(self.disk(number), place);
-            }
-            let options = papers.give_to(options, number);
+            let options = papers.give_to(options.peers(peers), number);
             let place = options.quic()?;
             return options.start_on(self.disk(number), place);
         }

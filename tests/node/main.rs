@@ -3,33 +3,25 @@
 #![cfg(feature = "sim")]
 
 /// Makes tests of functions that take a fleet of three: over a network of memory, and over sockets; with options changed
-/// by what stands before the arrow, if anything does, and then over sockets whose connections last.
+/// by what stands before the arrow, if anything does.
 macro_rules! over_both {
-    (@fleets $memory:expr, $quic:expr => $($name:ident;)*) => {
+    ($tune:expr => $($name:ident;)*) => {
         mod memory {
             $(#[test]
             fn $name() {
-                super::$name($memory);
+                super::$name(crate::fleet::Fleet::tuned(3, $tune));
             })*
         }
         #[cfg(feature = "quic")]
         mod quic {
             $(#[test]
             fn $name() {
-                super::$name($quic);
+                super::$name(crate::fleet::Fleet::over_quic(3, $tune));
             })*
         }
     };
-    ($tune:expr => $($name:ident;)*) => {
-        crate::over_both! {
-            @fleets crate::fleet::Fleet::tuned(3, $tune), crate::fleet::Fleet::over_lasting_quic(3, $tune) =>
-            $($name;)*
-        }
-    };
     ($($name:ident;)*) => {
-        crate::over_both! {
-            @fleets crate::fleet::Fleet::new(3), crate::fleet::Fleet::over_quic(3) => $($name;)*
-        }
+        crate::over_both! { |options| options => $($name;)* }
     };
 }
 pub(crate) use over_both;
@@ -44,8 +36,6 @@ mod disks;
 mod docs;
 mod failover;
 mod fleet;
-#[cfg(feature = "quic")]
-mod lasting;
 mod net;
 #[cfg(feature = "quic")]
 mod papers;

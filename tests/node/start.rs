@@ -44,7 +44,7 @@ mod quic {
 
     #[test]
     fn where_the_others_are_is_learned_from_them_and_known_after_a_restart() {
-        let mut fleet = Fleet::over_quic(3);
+        let mut fleet = Fleet::over_quic(3, |options| options);
         // The first one was told of nobody: the others have come to it.
         let knows = |fleet: &Fleet, number: u64, count: usize| {
             until("it knows where they are", || {

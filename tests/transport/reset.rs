@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::UdpSocket;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use annals::protocol::request::{ClientRole, Reply, Request};
@@ -35,33 +36,48 @@ fn answered(papers: &Papers, relay: &Relay) -> Caller {
     caller
 }
 
-#[test]
-fn an_idle_client_is_told_that_its_replica_is_another_process() {
+/// A process of a replica and the one after it, and a client of the first.
+struct Processes {
+    papers: Papers,
+    relay: Arc<Relay>,
+    caller: Caller,
+    before: Place,
+    after: Place,
+}
+
+fn processes() -> Processes {
     let papers = Papers::new(CLUSTER);
     let options = patient(&papers, 1);
     let (before, after) = (Place::start(options.clone()), Place::start(options));
     let relay = Relay::to(&before);
     let caller = answered(&papers, &relay);
-    relay.lead_to(&after);
+    Processes { papers, relay, caller, before, after }
+}
+
+#[track_caller]
+fn assert_lost(caller: &Caller) {
     let told = caller.told();
     assert!(matches!(told, Told::Closed(TransportError::Lost)), "{told:?}");
-    answered(&papers, &relay);
+}
+
+#[test]
+fn an_idle_client_is_told_that_its_replica_is_another_process() {
+    let of = processes();
+    of.relay.lead_to(&of.after);
+    assert_lost(&of.caller);
+    answered(&of.papers, &of.relay);
 }
 
 /// Whether it was done nobody knows: it is told as with every other connection that is lost.
 #[test]
 fn a_request_on_its_way_to_the_former_process_is_told_as_lost() {
-    let papers = Papers::new(CLUSTER);
-    let options = patient(&papers, 1);
-    let (before, after) = (Place::start(options.clone()), Place::start(options));
-    let relay = Relay::to(&before);
-    let caller = answered(&papers, &relay);
-    relay.lead_to(&after);
-    let is_sent = caller.link.send(2, &Request::Status, &[]);
-    let told = caller.told();
-    assert!(matches!(told, Told::Closed(TransportError::Lost)), "{told:?} after {is_sent:?}");
+    let of = processes();
+    of.relay.lead_to(&of.after);
+    // It may have heard by now.
+    let _ = of.caller.link.send(2, &Request::Status, &[]);
+    assert_lost(&of.caller);
     let asked = |arrival: &Arrival| matches!(arrival, Arrival::Asked { number: 2, .. });
-    assert!(!after.arrived().iter().any(asked), "another connection's request");
+    assert!(!of.after.arrived().iter().any(asked), "another connection's request");
 }
 
 #[test]
@@ -96,8 +112,7 @@ fn a_subscriber_is_told_that_the_process_is_gone() {
     place.order(move |network| network.reply(session, 2, &Reply::Done, &[]));
     assert_eq!(caller.reply().0, 2);
     relay.end();
-    let told = caller.told();
-    assert!(matches!(told, Told::Closed(TransportError::Lost)), "{told:?}");
+    assert_lost(&caller);
 }
 
 /// What a replica is asked by the same socket after a packet, and answers whoever it is: a version that nobody speaks.
@@ -160,11 +175,7 @@ fn is_answered_at_last(packet: &[u8], by: &Place) -> bool {
 /// connection is nobody's any more.
 #[test]
 fn only_the_next_process_of_the_same_replica_resets_a_connection() {
-    let papers = Papers::new(CLUSTER);
-    let options = patient(&papers, 1);
-    let (before, after) = (Place::start(options.clone()), Place::start(options));
-    let relay = Relay::to(&before);
-    let caller = answered(&papers, &relay);
+    let Processes { papers, relay, caller, before, after } = processes();
     let mut number = 1;
     let packet = loop {
         number += 1;

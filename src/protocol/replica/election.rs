@@ -153,7 +153,8 @@ impl Replica {
 
     /// Whoever is granted a pre-vote, now or later, is granted it here: this replica may be asking too.
     fn answer(&mut self, Question { next, last, from }: Question) {
-        let granted = self.is_whole() && !self.hears_primary() && self.would_vote(next, last);
+        let granted =
+            self.is_whole() && !self.hears_primary() && next > self.meta.epoch && self.is_behind(last);
         if granted {
             self.yield_to(from, last);
         }
@@ -179,10 +180,6 @@ impl Replica {
         if let Some(question) = self.question.take() {
             self.answer(question);
         }
-    }
-
-    fn would_vote(&self, next: Epoch, last: Position) -> bool {
-        next > self.meta.epoch && self.is_behind(last)
     }
 
     pub(super) fn vote(&mut self, from: Member, epoch: Epoch, last: Position, transfer: bool) -> Taken {
