@@ -169,9 +169,11 @@ impl Account {
         if !self.may_begin_at(first) {
             return Err(format!("opened at {first}, not at {} or {:?}", self.first, self.trimming));
         }
-        if last < self.least() || self.exact.is_some_and(|exact| exact != last) {
-            let Account { acknowledged, exact, .. } = self;
-            return Err(format!("opened up to {last}; {acknowledged} acknowledged, {exact:?} there"));
+        if last < self.least() {
+            return Err(format!("opened up to {last}, but {} was acknowledged", self.acknowledged));
+        }
+        if let Some(closed) = self.exact.filter(|exact| *exact != last) {
+            return Err(format!("opened up to {last}, but nothing was appended after {closed}"));
         }
         if self.truncating.is_some() {
             self.gone.extend(self.placed.split_off(&(last + 1)).values());
