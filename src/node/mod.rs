@@ -8,6 +8,7 @@
 //! | `annals-disk` | owns the [`ReplicaStore`]: writes and syncs | |
 //! | `annals-prepare` | makes the next segment ahead of time | |
 //! | `annals-feed` | reads what peers lack from the log and the snapshots | writes |
+//! | `annals-ahead`, two | read what a peer that catches up will ask for next | write |
 //! | `annals-apply` | gives committed records to the [`StateMachine`], freezes and restores it | |
 //! | `annals-read` | serves clients that read and subscribe | shows what is not committed |
 //! | `annals-scrub` | reads the sealed segments now and then, and doubts what is damaged | writes |
@@ -20,6 +21,7 @@
 //! Imports every room above it.
 
 mod actor;
+mod ahead;
 mod apply;
 mod desks;
 mod disk;

@@ -132,6 +132,7 @@ impl Handle {
             Turn::Fault(fault) => return Err(fault.error()),
             Turn::Go | Turn::Cut => buf.len(),
         };
+        state.bytes_read += most as u64;
         let image = &state.inode(self.inode).visible;
         if !image.is_readable(&(offset..offset.saturating_add(most as u64))) {
             return Err(Fault::Io.error());

@@ -54,6 +54,12 @@ impl SimDisk {
         self.shared.state.lock().operations
     }
 
+    /// How many bytes were asked for by reads so far.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.shared.state.lock().bytes_read
+    }
+
     /// Lets `more` mutating operations succeed. During the next one the power fails: it and all later
     /// operations return errors, and what it was to do is left to the [`crash`](Self::crash).
     pub fn crash_after(&self, more: u64) {

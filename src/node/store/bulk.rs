@@ -6,15 +6,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::shared::before;
 use super::source::Source;
 use crate::disk::slab::{Slab, SlabWriter};
-use crate::error::Result;
-use crate::format::{BLOCK_BYTES, IndexEntry};
+use crate::format::{
+    BLOCK_BYTES, GroupHeader, GroupPlace, HEADER_BLOCK_BYTES, INDEX_STRIDE_BYTES, IndexEntry, Walk,
+};
 use crate::types::{Lsn, LsnRange};
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 /// The way to a frame from the index entry before it, and the blocks at either end.
-const SLACK_BYTES: u64 = (32 << 10) + 2 * BLOCK;
+const SLACK_BYTES: u64 = INDEX_STRIDE_BYTES + 2 * BLOCK;
+/// From so far before a frame its group is read with it; the header of one that begins earlier is read alone.
+const LEAD_BYTES: u64 = INDEX_STRIDE_BYTES;
 /// Memory that is kept to be filled again, in pieces of a read.
 const KEPT_MAX: usize = 8;
 
@@ -44,28 +48,34 @@ impl Pool {
 
 impl Source {
     /// Frames one after the other, checked, from the one that holds the first record of the range on, as far as they begin
-    /// in it and have `bytes_max` together. `None` if there is something about them that has to be looked at closely:
-    /// they are damaged, or cannot be read, or the first is too large.
-    ///
-    /// # Errors
-    /// Whatever the operating system says.
+    /// in it and have `bytes_max` together. `index` is that of the segment, as far as it is known. `None` if there is
+    /// something about them that has to be looked at closely: they are damaged, or cannot be read, or the first is too
+    /// large.
     pub(super) fn bulk(
         &self,
         pool: &Pool,
-        entry: Option<IndexEntry>,
+        index: &[IndexEntry],
         range: LsnRange,
         bytes_max: u64,
-    ) -> Result<Option<Bytes>> {
+    ) -> Option<Bytes> {
         let mut next = self.header.first_lsn.max(range.first);
-        let mut walk = self.walk(entry, next)?;
-        let start = walk.position() - walk.position() % BLOCK;
-        let wanted = (bytes_max + SLACK_BYTES).min(self.end.saturating_sub(start)).next_multiple_of(BLOCK);
-        let size = usize::try_from(wanted).expect("a part of a segment that fits in memory");
-        let mut slab = pool.take(size);
+        let entry = before(index, next);
+        let frame = entry.map_or(HEADER_BLOCK_BYTES as u64, |entry| entry.frame);
+        let group = entry.map(|entry| entry.group).filter(|group| frame.saturating_sub(*group) <= LEAD_BYTES);
+        let begin = group.unwrap_or(frame);
+        let start = begin - begin % BLOCK;
+        // Behind the range there is nothing to be read, if it is known where that is.
+        let behind = index[index.partition_point(|entry| entry.lsn <= range.last)..].first();
+        let end = behind.map_or(self.end, |entry| entry.frame.min(self.end));
+        // As much memory for each, so that it can be used again.
+        let room = (LEAD_BYTES + bytes_max + SLACK_BYTES).next_multiple_of(BLOCK);
+        let mut slab = pool.take(usize::try_from(room).ok()?);
+        let wanted = room.min(end.saturating_sub(start).next_multiple_of(BLOCK));
+        let size = usize::try_from(wanted).expect("no more than there is room for");
         let open = slab.open();
-        let Ok(there) = self.file.read_bulk(&mut open[..size], start) else { return Ok(None) };
-        let held = there.min(usize::try_from(self.end - start).unwrap_or(usize::MAX));
-        walk = walk.within(start);
+        let there = self.file.read_bulk(&mut open[..size], start).ok()?;
+        let held = there.min(usize::try_from(self.end.checked_sub(start)?).unwrap_or(usize::MAX));
+        let mut walk = self.walk_in(&open[..held], start, entry)?;
         let (mut stretches, mut bytes): (Vec<std::ops::Range<usize>>, u64) = (Vec::new(), 0);
         loop {
             let seen = &open[..held];
@@ -88,7 +98,7 @@ impl Source {
                 break;
             }
         }
-        let Some(first) = stretches.first().map(|first| first.start) else { return Ok(None) };
+        let first = stretches.first()?.start;
         // Between groups there is a header, which nobody wants: what comes after is moved over it.
         let mut end = first;
         for stretch in stretches {
@@ -100,6 +110,32 @@ impl Source {
         }
         slab.publish(end);
         pool.keep(slab.slab());
-        Ok(Some(slab.slab().part(first..end)))
+        Some(slab.slab().part(first..end))
+    }
+
+    /// Before the frame of the entry, or the first, in bytes that were read from `start` on.
+    fn walk_in(&self, bytes: &[u8], start: u64, entry: Option<IndexEntry>) -> Option<Walk> {
+        let Some(IndexEntry { group, frame, .. }) = entry else {
+            return Some(Walk::from_start(self.header.incarnation).within(start));
+        };
+        let header =
+            if group < start { self.header_alone(group) } else { self.header_in(bytes, (start, group)) };
+        Some(Walk::inside(&header?, frame).ok()?.within(start))
+    }
+
+    /// The header of the group at this position, in bytes that were read from `start` on.
+    fn header_in(&self, bytes: &[u8], (start, group): (u64, u64)) -> Option<GroupHeader> {
+        let place = GroupPlace { incarnation: self.header.incarnation, position: group };
+        let at = usize::try_from(group.checked_sub(start)?).ok()?;
+        GroupHeader::decode_at(bytes.get(at..)?, place).ok()
+    }
+
+    /// The same, of a group that begins far before what is read: two blocks, as it may lie across their border.
+    fn header_alone(&self, group: u64) -> Option<GroupHeader> {
+        const BYTES: usize = 2 * BLOCK_BYTES;
+        let start = group - group % BLOCK;
+        let mut slab = SlabWriter::new(BYTES);
+        let there = self.file.read_bulk(&mut slab.open()[..BYTES], start).ok()?;
+        self.header_in(&slab.open()[..there], (start, group))
     }
 }

@@ -93,6 +93,12 @@ impl StoreReader {
         Ok(Some((group.into_group(), frames.slice(..end))))
     }
 
+    /// The record up to which a [read](StoreReader::read_range) of at most `bytes_max` bytes gets from this one on, as far as
+    /// that is known without reading: so that somebody else can go on behind it at the same time.
+    pub(crate) fn reach(&self, from: Lsn, bytes_max: u64) -> Option<Lsn> {
+        self.shared.reach(from, bytes_max)
+    }
+
     /// All records from one to another, for clients, for the application, and to be compared. They share the memory of
     /// what was read.
     ///

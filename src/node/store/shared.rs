@@ -83,7 +83,8 @@ pub(super) enum Use {
 /// Where frames are.
 enum Found {
     Memory(Vec<Stretch>),
-    Tail(Source, Option<IndexEntry>),
+    /// With what is known of the way there, and of what comes after.
+    Tail(Source, Vec<IndexEntry>),
     Sealed(Arc<Stored>),
 }
 
@@ -132,10 +133,10 @@ impl Shared {
             };
             let read = match found {
                 Found::Memory(stretches) => return Ok(gather(&stretches, range, bytes_max)),
-                Found::Tail(source, entry) => self.read(&source, entry, range, (bytes_max, wanted)),
+                Found::Tail(source, index) => self.read(&source, &index, range, (bytes_max, wanted)),
                 Found::Sealed(stored) => self.opened(&stored).and_then(|opened| {
                     let Opened { source, index } = &*opened;
-                    self.read(source, before(index, range.first), range, (bytes_max, wanted))
+                    self.read(source, index, range, (bytes_max, wanted))
                 }),
             };
             match read {
@@ -144,6 +145,27 @@ impl Shared {
                 read => return read.map(Some),
             }
         }
+    }
+
+    /// Up to which record a read from this one on gets, if it takes at most `bytes_max` of one file: known without reading.
+    /// `None` where only a read tells, and where none is needed because it is in memory.
+    pub(super) fn reach(&self, from: Lsn, bytes_max: u64) -> Option<Lsn> {
+        let (found, last) = {
+            let view = self.view.lock();
+            if view.is_closed || from < view.first || from > view.last {
+                return None;
+            }
+            (view.find(from, bytes_max), view.last)
+        };
+        match found {
+            Found::Memory(_) => None,
+            Found::Tail(source, index) => reach((&source, &index), from, bytes_max),
+            Found::Sealed(stored) => {
+                let opened = self.opened(&stored).ok()?;
+                reach((&opened.source, &opened.index), from, bytes_max)
+            }
+        }
+        .filter(|reached| *reached <= last)
     }
 
     pub(super) fn disk(&self) -> &dyn Disk {
@@ -181,21 +203,22 @@ impl Shared {
     fn read(
         &self,
         source: &Source,
-        entry: Option<IndexEntry>,
+        index: &[IndexEntry],
         range: LsnRange,
         (bytes_max, wanted): (u64, Use),
     ) -> Result<Bytes> {
         let window_bytes = bytes_max.clamp(WINDOW_BYTES.0, WINDOW_BYTES.1);
         if wanted == Use::Once
             && BULK_BYTES.contains(&bytes_max)
-            && let Some(frames) = source.bulk(&self.pool, entry, range, bytes_max)?
+            && let Some(frames) = source.bulk(&self.pool, index, range, bytes_max)
         {
             return Ok(frames);
         }
         // Whoever reads at the same time makes one of its own.
         let mut window = std::mem::take(&mut *self.window.lock());
         let mut frames = Vec::new();
-        let visited = source.visit_in(&mut window, (range.first, entry), window_bytes, &mut |frame| {
+        let from = (range.first, before(index, range.first));
+        let visited = source.visit_in(&mut window, from, window_bytes, &mut |frame| {
             let header = frame.header();
             let is_within =
                 header.lsn <= range.last && frames.len() as u64 + header.frame_bytes() <= bytes_max;
@@ -310,11 +333,11 @@ impl View {
             return Found::Memory(recent);
         }
         if from >= self.tail.source.header.first_lsn {
-            return Found::Tail(self.tail.source.clone(), before(&self.tail.index, from));
+            return Found::Tail(self.tail.source.clone(), near(&self.tail.index, from, bytes_max).to_vec());
         }
         match self.sealed_with(from) {
             Some(stored) => Found::Sealed(Arc::clone(stored)),
-            None => Found::Tail(self.tail.source.clone(), None),
+            None => Found::Tail(self.tail.source.clone(), Vec::new()),
         }
     }
 
@@ -364,6 +387,23 @@ impl View {
     pub(super) fn changed(&mut self) {
         self.changes += 1;
     }
+}
+
+/// The last record before an index entry, or of the segment, up to which there are at most so many bytes.
+fn reach((source, index): (&Source, &[IndexEntry]), from: Lsn, bytes_max: u64) -> Option<Lsn> {
+    let end = before(index, from)?.frame.saturating_add(bytes_max);
+    if source.end <= end {
+        return Some(source.last).filter(|last| *last >= from);
+    }
+    let within = index.partition_point(|entry| entry.frame <= end);
+    index[..within].last().filter(|entry| entry.lsn > from).map(|entry| entry.lsn.prev())
+}
+
+/// The entry for the record, and those after it, as far as so many bytes from there and one more.
+fn near(index: &[IndexEntry], from: Lsn, bytes_max: u64) -> &[IndexEntry] {
+    let index = &index[index.partition_point(|entry| entry.lsn <= from).saturating_sub(1)..];
+    let end = index.first().map_or(0, |first| first.frame.saturating_add(bytes_max));
+    &index[..index.len().min(index.partition_point(|entry| entry.frame <= end) + 1)]
 }
 
 /// The last entry that is not past the record.

@@ -49,6 +49,66 @@ fn recent_frames_come_from_memory_and_older_ones_from_the_disk() {
     check_against(&store, &author);
 }
 
+/// Three segments of large groups in one epoch, of which several are written as one here and there; nothing is in memory.
+fn large_groups(disk: &SimDisk) -> (ReplicaStore, Author) {
+    let options = StoreOptions { segment_bytes: 2 << 20, cache_bytes: 0, ..OPTIONS };
+    let (mut store, _) = super::open_with(disk, options);
+    let mut author = Author { epoch: 1, ..Author::new(3) };
+    for flush in 0..12 {
+        for _ in 0..=flush % 4 {
+            let records: Vec<Vec<u8>> = (0..20).map(|at| vec![at; 2000 + 700 * usize::from(at)]).collect();
+            let (group, frames) = author.group(Content::PLAIN, &records);
+            store.write(&group, frames).unwrap();
+        }
+        store.sync().unwrap();
+    }
+    drop(store);
+    (super::open_with(disk, options).0, author)
+}
+
+#[test]
+fn how_far_a_read_gets_is_known_before_it() {
+    let disk = created(1);
+    let (store, author) = large_groups(&disk);
+    let reader = store.reader();
+    let expected: Vec<u8> = author.groups.iter().flat_map(|(_, frames)| frames.to_vec()).collect();
+    for bytes_max in [256 << 10, 500_000, 1 << 20, 4 << 20] {
+        let (mut next, mut read, mut chunks) = (Lsn::FIRST, Vec::new(), 0_u64);
+        while next <= store.last() {
+            let last = reader.reach(next, bytes_max).unwrap();
+            let range = LsnRange::new(next, last).unwrap();
+            let (group, frames) = reader.read_range(range, bytes_max).unwrap().unwrap();
+            assert_eq!((group.range, group.bytes), (range, frames.len() as u64));
+            read.extend_from_slice(&frames);
+            (next, chunks) = (last.next(), chunks + 1);
+        }
+        assert!(read == expected, "{bytes_max}");
+        // Not much less than it takes: a frame is as long as a group here, and segments end.
+        assert!(chunks <= 4 + 2 * expected.len() as u64 / bytes_max, "{chunks} of at most {bytes_max}");
+    }
+    assert_eq!(reader.reach(Lsn::FIRST, 100 << 10), None, "the first frame is larger");
+    assert_eq!(reader.reach(store.last().next(), 1 << 20), None);
+    drop(store);
+    assert_eq!(reader.reach(Lsn::FIRST, 1 << 20), None);
+}
+
+#[test]
+fn nothing_is_read_that_lies_behind_what_is_wanted() {
+    let disk = created(1);
+    let (store, author) = large_groups(&disk);
+    let reader = store.reader();
+    let mut next = Lsn::FIRST;
+    let before = disk.bytes_read();
+    while let Some(last) = reader.reach(next, 256 << 10) {
+        reader.read_range(LsnRange::new(next, last).unwrap(), 256 << 10).unwrap().unwrap();
+        next = last.next();
+    }
+    assert_eq!(next, store.last().next());
+    let wanted: u64 = author.groups.iter().map(|(group, _)| group.bytes).sum();
+    let read = disk.bytes_read() - before;
+    assert!(read < wanted + wanted / 5, "{read} for {wanted}");
+}
+
 #[test]
 fn small_groups_are_read_together() {
     let disk = created(1);

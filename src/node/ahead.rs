@@ -1,0 +1,245 @@
+//! Reading ahead for a peer that catches up: what it will ask for next is read while it is sent what it has asked for.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
+
+use super::driver::{Done, Task};
+use super::mail::{Mail, Witness};
+use super::store::StoreReader;
+use crate::types::{Lsn, LsnRange, ReplicaId};
+
+/// Chunks that are read at the same time, each by a thread of its own: one alone leaves the disk idle while it looks at
+/// what it has read.
+const THREADS: usize = 2;
+/// Chunks that are read ahead.
+const CHUNKS: usize = 3;
+
+/// What one peer will ask for next, and the threads that read it.
+///
+/// It may be of a log that was truncated meanwhile: the core takes records for its own only if their epoch is the one
+/// that its log has there.
+pub(super) struct Ahead {
+    chunks: VecDeque<Chunk>,
+    /// Who was fed last: with several that take turns nobody knows who comes next.
+    fed: Option<ReplicaId>,
+    /// `None` once it ends.
+    orders: Option<Sender<Order>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What is read, or was.
+struct Chunk {
+    to: ReplicaId,
+    from: Lsn,
+    /// The last record, if that is known before it is read.
+    last: Option<Lsn>,
+    /// The opening of the store that it is read from.
+    opening: u64,
+    /// Nothing comes if it cannot be read: whoever really asks meets the error again.
+    read: Receiver<Done>,
+}
+
+/// What a thread is to read.
+struct Order {
+    reader: StoreReader,
+    to: ReplicaId,
+    range: LsnRange,
+    bytes_max: u64,
+    answer: Sender<Done>,
+}
+
+impl Ahead {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    pub(super) fn start(mail: &Arc<Mail>) -> std::io::Result<Ahead> {
+        let (sender, orders) = unbounded();
+        let mut ahead =
+            Ahead { chunks: VecDeque::new(), fed: None, orders: Some(sender), threads: Vec::new() };
+        for _ in 0..THREADS {
+            let (orders, mail) = (orders.clone(), Arc::clone(mail));
+            let thread = thread::Builder::new().name("annals-ahead".to_owned()).spawn(move || {
+                let _witness = Witness { thread: "feed", mail };
+                carry_out(&orders);
+            })?;
+            ahead.threads.push(thread);
+        }
+        Ok(ahead)
+    }
+
+    /// What was read ahead, if that is what is asked for now; if it is being read, once it is there. If it is something else,
+    /// all of it is let go of.
+    pub(super) fn take(&mut self, task: &Task, opening: u64) -> Option<Done> {
+        let Task::ReadLog { to, from, bytes_max } = *task else { return None };
+        let is_it = |chunk: &Chunk| (to, from, opening) == (chunk.to, chunk.from, chunk.opening);
+        let done = self.chunks.pop_front().filter(is_it).and_then(|chunk| chunk.read.recv().ok());
+        let fits = |done: &Done| matches!(done, Done::LogRead { group, .. } if group.bytes <= bytes_max);
+        let done = done.filter(fits);
+        if done.is_none() {
+            self.chunks.clear();
+        }
+        done
+    }
+
+    /// Has what comes after read, if the same peer was fed before.
+    pub(super) fn go_on(&mut self, reader: &StoreReader, (task, done): (&Task, &Done), opening: u64) {
+        let (&Task::ReadLog { to, bytes_max, .. }, Done::LogRead { group, .. }) = (task, done) else {
+            return;
+        };
+        if self.fed.replace(to) != Some(to) {
+            return self.chunks.clear();
+        }
+        let mut before = self.chunks.back().map_or(Some(group.range.last), |chunk| chunk.last);
+        while let Some(read) = before
+            && self.chunks.len() < CHUNKS
+        {
+            let from = read.next();
+            let last = reader.reach(from, bytes_max);
+            let Some(range) = LsnRange::new(from, last.unwrap_or_else(|| reader.last())) else { return };
+            let (answer, read) = bounded(1);
+            let order = Order { reader: reader.clone(), to, range, bytes_max, answer };
+            if self.orders.as_ref().is_none_or(|orders| orders.send(order).is_err()) {
+                return;
+            }
+            self.chunks.push_back(Chunk { to, from, last, opening, read });
+            before = last;
+        }
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.orders = None;
+        for thread in self.threads.drain(..) {
+            // If it has panicked, its witness has told of it.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What a thread does.
+fn carry_out(orders: &Receiver<Order>) {
+    for Order { reader, to, range, bytes_max, answer } in orders {
+        if let Ok(Some((group, frames))) = reader.read_range(range, bytes_max) {
+            // Something else may be wanted by now.
+            let _ = answer.send(Done::LogRead { to, group, frames });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::disk::Disk;
+    use crate::disk::sim::SimDisk;
+    use crate::node::driver::read;
+    use crate::node::frames::frame_group;
+    use crate::node::place::Bell;
+    use crate::node::store::{ReplicaStore, StoreOptions};
+    use crate::protocol::{Base, Content, Group, Member};
+    use crate::types::{DiskId, Epoch};
+
+    const BYTES_MAX: u64 = 256 << 10;
+
+    /// A log of several segments, of which nothing is in memory: a new epoch begins in the middle.
+    fn filled() -> ReplicaStore {
+        let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
+        let member = Member { id: ReplicaId::new(1), disk: DiskId::new(1) };
+        ReplicaStore::create(&*disk, member, &Base::default()).unwrap();
+        let options = StoreOptions { segment_bytes: 1 << 20, cache_bytes: 0, ..StoreOptions::default() };
+        let mut store = ReplicaStore::open(&disk, options).unwrap().0.unwrap();
+        for lsn in (1..300).map(Lsn::new) {
+            let (range, epoch) = (LsnRange { first: lsn, last: lsn }, Epoch::new(1 + lsn.get() / 130));
+            let mut group = Group { epoch, range, bytes: 0, content: Content::PLAIN };
+            let frames = Bytes::from(frame_group(&group, &[vec![7; 10_000]]));
+            group.bytes = frames.len() as u64;
+            store.write_all([(group, frames)]).unwrap();
+        }
+        store
+    }
+
+    fn started() -> Ahead {
+        Ahead::start(&Mail::new(Bell::new(|| {})).0).unwrap()
+    }
+
+    fn task(to: u64, from: Lsn) -> Task {
+        Task::ReadLog { to: ReplicaId::new(to), from, bytes_max: BYTES_MAX }
+    }
+
+    /// Feeds somebody as the feeding thread does: what was read, and whether that was ahead.
+    fn feed(ahead: &mut Ahead, reader: &StoreReader, task: &Task) -> (Group, Bytes, bool) {
+        let taken = ahead.take(task, 1);
+        let is_ahead = taken.is_some();
+        let done = taken.unwrap_or_else(|| read(reader, task).unwrap());
+        ahead.go_on(reader, (task, &done), 1);
+        let Done::LogRead { group, frames, .. } = done else { panic!("{done:?}") };
+        (group, frames, is_ahead)
+    }
+
+    #[test]
+    fn who_goes_on_asking_gets_what_was_read_ahead_and_it_is_the_same() {
+        let store = filled();
+        let (reader, mut ahead) = (store.reader(), started());
+        let (mut next, mut count) = (Lsn::FIRST, [0, 0]);
+        while next <= store.last() {
+            let (group, frames, is_ahead) = feed(&mut ahead, &reader, &task(1, next));
+            assert_eq!((group.range.first, group.bytes), (next, frames.len() as u64));
+            let (again, same) = reader.read_range(group.range, BYTES_MAX).unwrap().unwrap();
+            assert_eq!((again, &same), (group.clone(), &frames));
+            count[usize::from(is_ahead)] += 1;
+            next = group.range.last.next();
+        }
+        // The first, the second, and where an epoch ends sooner than was thought, and what was asked for behind it.
+        assert!(count[0] <= 5 && count[1] >= 8, "{count:?}");
+        assert!(matches!(read(&reader, &task(1, next)), Err(crate::error::Error::BeyondEnd { .. })));
+        assert_eq!(ahead.take(&task(1, next), 1), None);
+    }
+
+    #[test]
+    fn what_was_read_ahead_is_for_nobody_else_and_for_no_other_place() {
+        let store = filled();
+        let reader = store.reader();
+        let prepared = || {
+            let mut ahead = started();
+            feed(&mut ahead, &reader, &task(1, Lsn::FIRST));
+            let (group, ..) = feed(&mut ahead, &reader, &task(1, Lsn::FIRST));
+            (ahead, group.range.last.next())
+        };
+        let (mut ahead, next) = prepared();
+        assert!(ahead.take(&task(1, next), 1).is_some());
+        let little = Task::ReadLog { to: ReplicaId::new(1), from: next, bytes_max: BYTES_MAX / 2 };
+        for (asked, opening) in
+            [(task(2, next), 1), (task(1, next.next()), 1), (task(1, next), 2), (little, 1)]
+        {
+            let (mut ahead, _) = prepared();
+            assert_eq!(ahead.take(&asked, opening), None, "{asked:?}");
+            assert_eq!(ahead.take(&task(1, next), 1), None, "all of it is let go of");
+        }
+        // With two that take turns nothing is read in vain.
+        let (mut ahead, next) = prepared();
+        for to in [2, 1, 2, 1] {
+            assert!(!feed(&mut ahead, &reader, &task(to, next)).2);
+            assert!(ahead.chunks.is_empty());
+        }
+    }
+
+    /// It is met again by whoever really asks.
+    #[test]
+    fn nothing_comes_of_what_cannot_be_read() {
+        let store = filled();
+        let (reader, mut ahead) = (store.reader(), started());
+        feed(&mut ahead, &reader, &task(1, Lsn::FIRST));
+        let (first, frames) = reader.read_log(Lsn::FIRST, BYTES_MAX).unwrap().unwrap();
+        let (next, done) =
+            (first.range.last.next(), Done::LogRead { to: ReplicaId::new(1), group: first, frames });
+        drop(store);
+        ahead.go_on(&reader, (&task(1, Lsn::FIRST), &done), 1);
+        assert_eq!(ahead.take(&task(1, next), 1), None);
+    }
+}
