@@ -1,7 +1,7 @@
 //! Reading ahead for a peer that catches up: what it will ask for next is read while it is sent what it has asked for.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
@@ -25,6 +25,9 @@ pub(super) struct Ahead {
     chunks: VecDeque<Chunk>,
     /// Who was fed last: with several that take turns nobody knows who comes next.
     fed: Option<ReplicaId>,
+    /// Chunks that may be read ahead: one, since one ended before the bytes did that it may have. Where an epoch ends, or
+    /// where records are small, only what was read says where the next one begins.
+    depth: usize,
     /// `None` once it ends.
     orders: Option<Sender<Order>>,
     threads: Vec<JoinHandle<()>>,
@@ -40,6 +43,8 @@ struct Chunk {
     opening: u64,
     /// Nothing comes if it cannot be read: whoever really asks meets the error again.
     read: Receiver<Done>,
+    /// Without it nobody begins to read it any more.
+    _wanted: Arc<()>,
 }
 
 /// What a thread is to read.
@@ -49,6 +54,7 @@ struct Order {
     range: LsnRange,
     bytes_max: u64,
     answer: Sender<Done>,
+    wanted: Weak<()>,
 }
 
 impl Ahead {
@@ -58,12 +64,13 @@ impl Ahead {
     /// Whatever the operating system says.
     pub(super) fn start(mail: &Arc<Mail>) -> std::io::Result<Ahead> {
         let (sender, orders) = unbounded();
+        let (orders_of, threads) = (Some(sender), Vec::new());
         let mut ahead =
-            Ahead { chunks: VecDeque::new(), fed: None, orders: Some(sender), threads: Vec::new() };
+            Ahead { chunks: VecDeque::new(), fed: None, depth: CHUNKS, orders: orders_of, threads };
         for _ in 0..THREADS {
             let (orders, mail) = (orders.clone(), Arc::clone(mail));
             let thread = thread::Builder::new().name("annals-ahead".to_owned()).spawn(move || {
-                let _witness = Witness { thread: "feed", mail };
+                let _witness = Witness { thread: "ahead", mail };
                 carry_out(&orders);
             })?;
             ahead.threads.push(thread);
@@ -71,41 +78,55 @@ impl Ahead {
         Ok(ahead)
     }
 
-    /// What was read ahead, if that is what is asked for now; if it is being read, once it is there. If it is something else,
-    /// all of it is let go of.
+    /// What was read ahead, if that is what is asked for now; if it is being read, once it is there. If other records of the log
+    /// are asked for, all of it is let go of.
     pub(super) fn take(&mut self, task: &Task, opening: u64) -> Option<Done> {
         let Task::ReadLog { to, from, bytes_max } = *task else { return None };
         let is_it = |chunk: &Chunk| (to, from, opening) == (chunk.to, chunk.from, chunk.opening);
-        let done = self.chunks.pop_front().filter(is_it).and_then(|chunk| chunk.read.recv().ok());
-        let fits = |done: &Done| matches!(done, Done::LogRead { group, .. } if group.bytes <= bytes_max);
-        let done = done.filter(fits);
-        if done.is_none() {
-            self.chunks.clear();
+        let chunk = self.chunks.pop_front().filter(is_it);
+        let last = chunk.as_ref().and_then(|chunk| chunk.last);
+        match chunk.and_then(|chunk| chunk.read.recv().ok()) {
+            Some(Done::LogRead { to, group, frames }) if group.bytes <= bytes_max => {
+                let is_whole = last.is_none_or(|last| last == group.range.last);
+                if !is_whole {
+                    self.chunks.clear();
+                }
+                self.depth = if is_whole { CHUNKS } else { 1 };
+                Some(Done::LogRead { to, group, frames })
+            }
+            _ => {
+                self.chunks.clear();
+                None
+            }
         }
-        done
     }
 
-    /// Has what comes after read, if the same peer was fed before.
-    pub(super) fn go_on(&mut self, reader: &StoreReader, (task, done): (&Task, &Done), opening: u64) {
-        let (&Task::ReadLog { to, bytes_max, .. }, Done::LogRead { group, .. }) = (task, done) else {
-            return;
-        };
+    /// Has read what comes after this record, up to which a task got so many bytes at most, if the same peer was fed before.
+    pub(super) fn go_on(&mut self, reader: &StoreReader, (task, fed): (&Task, Lsn), opening: u64) {
+        let Task::ReadLog { to, bytes_max, .. } = *task else { return };
         if self.fed.replace(to) != Some(to) {
             return self.chunks.clear();
         }
-        let mut before = self.chunks.back().map_or(Some(group.range.last), |chunk| chunk.last);
+        let mut before = self.chunks.back().map_or(Some(fed), |chunk| chunk.last);
         while let Some(read) = before
-            && self.chunks.len() < CHUNKS
+            && self.chunks.len() < self.depth
         {
             let from = read.next();
             let last = reader.reach(from, bytes_max);
             let Some(range) = LsnRange::new(from, last.unwrap_or_else(|| reader.last())) else { return };
-            let (answer, read) = bounded(1);
-            let order = Order { reader: reader.clone(), to, range, bytes_max, answer };
+            let ((answer, read), wanted) = (bounded(1), Arc::new(()));
+            let order = Order {
+                reader: reader.clone(),
+                to,
+                range,
+                bytes_max,
+                answer,
+                wanted: Arc::downgrade(&wanted),
+            };
             if self.orders.as_ref().is_none_or(|orders| orders.send(order).is_err()) {
                 return;
             }
-            self.chunks.push_back(Chunk { to, from, last, opening, read });
+            self.chunks.push_back(Chunk { to, from, last, opening, read, _wanted: wanted });
             before = last;
         }
     }
@@ -113,6 +134,7 @@ impl Ahead {
 
 impl Drop for Ahead {
     fn drop(&mut self) {
+        self.chunks.clear();
         self.orders = None;
         for thread in self.threads.drain(..) {
             // If it has panicked, its witness has told of it.
@@ -123,8 +145,10 @@ impl Drop for Ahead {
 
 /// What a thread does.
 fn carry_out(orders: &Receiver<Order>) {
-    for Order { reader, to, range, bytes_max, answer } in orders {
-        if let Ok(Some((group, frames))) = reader.read_range(range, bytes_max) {
+    for Order { reader, to, range, bytes_max, answer, wanted } in orders {
+        if wanted.strong_count() > 0
+            && let Ok(Some((group, frames))) = reader.read_range(range, bytes_max)
+        {
             // Something else may be wanted by now.
             let _ = answer.send(Done::LogRead { to, group, frames });
         }
@@ -142,25 +166,39 @@ mod tests {
     use crate::node::frames::frame_group;
     use crate::node::place::Bell;
     use crate::node::store::{ReplicaStore, StoreOptions};
-    use crate::protocol::{Base, Content, Group, Member};
-    use crate::types::{DiskId, Epoch};
+    use crate::protocol::{Base, Content, Group, Member, Span, Spans};
+    use crate::types::{DiskId, Epoch, ProducerId};
 
     const BYTES_MAX: u64 = 256 << 10;
 
     /// A log of several segments, of which nothing is in memory: a new epoch begins in the middle.
     fn filled() -> ReplicaStore {
-        let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
+        let of = |lsn: Lsn| (Epoch::new(1 + lsn.get() / 130), Content::PLAIN);
+        filled_on(&SimDisk::new(1), of, 300, 10_000)
+    }
+
+    fn filled_on(
+        disk: &SimDisk,
+        of: impl Fn(Lsn) -> (Epoch, Content),
+        records: u64,
+        bytes: usize,
+    ) -> ReplicaStore {
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
         let member = Member { id: ReplicaId::new(1), disk: DiskId::new(1) };
         ReplicaStore::create(&*disk, member, &Base::default()).unwrap();
         let options = StoreOptions { segment_bytes: 1 << 20, cache_bytes: 0, ..StoreOptions::default() };
         let mut store = ReplicaStore::open(&disk, options).unwrap().0.unwrap();
-        for lsn in (1..300).map(Lsn::new) {
-            let (range, epoch) = (LsnRange { first: lsn, last: lsn }, Epoch::new(1 + lsn.get() / 130));
-            let mut group = Group { epoch, range, bytes: 0, content: Content::PLAIN };
-            let frames = Bytes::from(frame_group(&group, &[vec![7; 10_000]]));
+        for lsn in (1..=records).map(Lsn::new) {
+            let (range, (epoch, content)) = (LsnRange { first: lsn, last: lsn }, of(lsn));
+            let mut group = Group { epoch, range, bytes: 0, content };
+            let frames = Bytes::from(frame_group(&group, &[vec![7; bytes]]));
             group.bytes = frames.len() as u64;
-            store.write_all([(group, frames)]).unwrap();
+            store.write(&group, frames).unwrap();
+            if lsn.get() % 50 == 0 {
+                store.sync().unwrap();
+            }
         }
+        store.sync().unwrap();
         store
     }
 
@@ -177,8 +215,8 @@ mod tests {
         let taken = ahead.take(task, 1);
         let is_ahead = taken.is_some();
         let done = taken.unwrap_or_else(|| read(reader, task).unwrap());
-        ahead.go_on(reader, (task, &done), 1);
         let Done::LogRead { group, frames, .. } = done else { panic!("{done:?}") };
+        ahead.go_on(reader, (task, group.range.last), 1);
         (group, frames, is_ahead)
     }
 
@@ -229,17 +267,65 @@ mod tests {
         }
     }
 
+    /// Chunks of records of one byte end with the spans that a group may have, long before their bytes: each second one was
+    /// read in vain, and two more with it.
+    #[test]
+    fn where_chunks_end_before_their_bytes_nothing_is_read_in_vain() {
+        let disk = SimDisk::new(1);
+        let span = |lsn: Lsn| {
+            let (producer, sequence) = (ProducerId::new(1), lsn.get());
+            Content::Records(Spans::One(Span { producer, sequence, lsn, records: 1 }))
+        };
+        let store = filled_on(&disk, |lsn| (Epoch::new(1), span(lsn)), 50_000, 1);
+        let (reader, mut ahead) = (store.reader(), started());
+        let before = disk.bytes_read();
+        let (mut next, mut bytes, mut count) = (Lsn::FIRST, 0, [0, 0]);
+        while next <= store.last() {
+            let task = Task::ReadLog { to: ReplicaId::new(1), from: next, bytes_max: 1 << 20 };
+            let (group, _, is_ahead) = feed(&mut ahead, &reader, &task);
+            assert!(group.bytes < 1 << 20, "{group:?}");
+            (next, bytes) = (group.range.last.next(), bytes + group.bytes);
+            count[usize::from(is_ahead)] += 1;
+        }
+        assert!(count[0] <= 3, "{count:?}");
+        drop(ahead);
+        // Each takes a MiB to find out, and some are begun before that is known.
+        let most = (1 + count[0] + count[1] + CHUNKS as u64) << 20;
+        assert!(disk.bytes_read() - before <= most, "{} for {bytes}", disk.bytes_read() - before);
+    }
+
     /// It is met again by whoever really asks.
     #[test]
     fn nothing_comes_of_what_cannot_be_read() {
         let store = filled();
         let (reader, mut ahead) = (store.reader(), started());
-        feed(&mut ahead, &reader, &task(1, Lsn::FIRST));
-        let (first, frames) = reader.read_log(Lsn::FIRST, BYTES_MAX).unwrap().unwrap();
-        let (next, done) =
-            (first.range.last.next(), Done::LogRead { to: ReplicaId::new(1), group: first, frames });
+        let (group, ..) = feed(&mut ahead, &reader, &task(1, Lsn::FIRST));
+        let last = group.range.last;
         drop(store);
-        ahead.go_on(&reader, (&task(1, Lsn::FIRST), &done), 1);
-        assert_eq!(ahead.take(&task(1, next), 1), None);
+        ahead.go_on(&reader, (&task(1, Lsn::FIRST), last), 1);
+        assert_eq!(ahead.chunks.len(), 1, "nobody knows how far it gets");
+        assert_eq!(ahead.take(&task(1, last.next()), 1), None);
+    }
+
+    /// Whoever ends waits for what is being read, but for nothing that is not begun.
+    #[test]
+    fn what_is_not_wanted_any_more_is_not_begun() {
+        let disk = SimDisk::new(1);
+        let of = |_| (Epoch::new(1), Content::PLAIN);
+        let store = filled_on(&disk, of, 300, 10_000);
+        let (reader, (orders, taken)) = (store.reader(), unbounded());
+        let mut ahead = Ahead {
+            chunks: VecDeque::new(),
+            fed: Some(ReplicaId::new(1)),
+            depth: CHUNKS,
+            orders: Some(orders),
+            threads: Vec::new(),
+        };
+        ahead.go_on(&reader, (&task(1, Lsn::FIRST), Lsn::ZERO), 1);
+        assert_eq!((ahead.chunks.len(), taken.len()), (CHUNKS, CHUNKS));
+        drop(ahead);
+        let before = disk.bytes_read();
+        carry_out(&taken);
+        assert_eq!(disk.bytes_read(), before);
     }
 }

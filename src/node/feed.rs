@@ -7,7 +7,7 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 
 use super::ahead::Ahead;
 use super::disk::DiskNote;
-use super::driver::{Task, read};
+use super::driver::{Done, Task, read};
 use super::error::Result;
 use super::mail::{Mail, Note, Witness};
 use super::shown::Shown;
@@ -44,11 +44,11 @@ pub(crate) fn spawn(
 impl Feeder {
     fn run(&mut self, tasks: &Receiver<Task>) {
         for task in tasks {
-            self.feed(task);
+            self.feed(task, tasks);
         }
     }
 
-    fn feed(&mut self, task: Task) {
+    fn feed(&mut self, task: Task, tasks: &Receiver<Task>) {
         // While the store is opened again there is nobody to feed: the driver will be another one.
         let view = self.shown.view();
         let Some(reader) = view.reader else { return };
@@ -56,15 +56,16 @@ impl Feeder {
             Some(done) => Ok(done),
             None => read(&reader, &task),
         };
-        if let Ok(done) = &done {
-            self.ahead.go_on(&reader, (&task, done), view.openings);
-        }
+        let fed = match &done {
+            Ok(Done::LogRead { group, .. }) => Some(group.range.last),
+            _ => None,
+        };
         // Without a node, or a disk's thread, everything is about to end.
         let _ = match done {
             Ok(done) => self.mail.leave(Note::Done(vec![done])),
             // It is on its way to the disk: there it is read after it was written, or not at all.
             Err(Error::BeyondEnd { .. }) => {
-                let _ = self.disk.send(DiskNote::Tasks(vec![task]));
+                let _ = self.disk.send(DiskNote::Tasks(vec![task.clone()]));
                 Ok(())
             }
             // As while it is opened again.
@@ -76,5 +77,9 @@ impl Feeder {
             // Else the driver would wait for it for good, and the peer with it.
             Err(error) => self.mail.leave(Note::DiskFailed(error)),
         };
+        // Not while somebody else waits, with whom nobody knows who comes next.
+        if let Some(last) = fed.filter(|_| tasks.is_empty()) {
+            self.ahead.go_on(&reader, (&task, last), view.openings);
+        }
     }
 }
