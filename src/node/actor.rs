@@ -60,6 +60,8 @@ pub(crate) struct Node {
     reads: Vec<Task>,
     ways: Ways,
     tokens: Tokens,
+    /// What is answered once what this turn has committed is shown.
+    answers: Vec<(Asker, Reply)>,
     /// Those who wait until what they may read is shown here.
     linear: Vec<(Lsn, Asker)>,
     sessions: HashMap<SessionId, Session>,
@@ -132,6 +134,7 @@ impl Node {
             reads: Vec::new(),
             ways,
             tokens: Tokens::default(),
+            answers: Vec::new(),
             linear: Vec::new(),
             sessions: HashMap::new(),
             held: Vec::new(),

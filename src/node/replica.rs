@@ -161,10 +161,12 @@ impl Replica {
         Subscription::new(Arc::clone(&self.life.shown), Arc::clone(&self.life.mail), from)
     }
 
-    /// Reads a committed record; `None` if it is the protocol's own.
+    /// Reads a committed record; `None` if it is the protocol's own. What was acknowledged can be read
+    /// at once if this replica's disk has it, too: that may be slower than those of a quorum, and a
+    /// [linearizable read](Replica::linearizable_read) waits for it.
     ///
     /// # Errors
-    /// [`Error::BeyondEnd`](crate::Error::BeyondEnd) if it is not committed yet, as far as known here;
+    /// [`Error::BeyondEnd`](crate::Error::BeyondEnd) if it is not committed yet, as far as known here, or not synced here;
     /// [`Refused::Trimmed`](crate::protocol::request::Refused::Trimmed) if it is not there any more.
     pub fn read(&self, lsn: Lsn) -> Result<Option<Record>> {
         self.life.shown.read_one(&self.life.mail, lsn)

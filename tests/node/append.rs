@@ -1,8 +1,12 @@
 //! Appends, and who has them.
 
-use annals::ReplicaId;
-use annals::node::ReplicaError;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
+
+use annals::node::{Replica, ReplicaError};
 use annals::protocol::request::{Copies, Refused};
+use annals::{Lsn, ReplicaId};
 
 use crate::fleet::{Fleet, id, until};
 
@@ -89,4 +93,45 @@ fn a_retry_with_the_same_number_is_taken_once(fleet: Fleet) {
     assert_eq!(again.range(), first.range());
     let early = append(3).expect_err("the second is missing");
     assert!(matches!(early, ReplicaError::Refused(Refused::OutOfSequence { expected: 2 })), "{early}");
+}
+
+/// Reads a record in the moment in which somebody is told of it.
+struct Told {
+    replica: Replica,
+    lsn: Lsn,
+    read: Mutex<Option<Result<Vec<u8>, ReplicaError>>>,
+}
+
+impl Wake for Told {
+    fn wake(self: Arc<Self>) {
+        let read = self.replica.read(self.lsn);
+        let bytes = read.map(|record| record.expect("a client's record").bytes.to_vec());
+        *self.read.lock().expect("nothing panics with it") = Some(bytes);
+    }
+}
+
+/// Whoever was told at once was sooner than those who are shown what is committed: on a busy machine the example of
+/// `Replica` failed.
+#[test]
+fn what_is_acknowledged_can_be_read_by_then() {
+    let fleet = Fleet::new(1);
+    let replica = fleet.replica(1);
+    let mut last = fleet.append(b"x").lsn();
+    let told = until("somebody is told who waits", || {
+        let read = Mutex::new(None);
+        let told = Arc::new(Told { replica: replica.clone(), lsn: last.next(), read });
+        let mut ticket = replica.append(b"two lamps").expect("it runs");
+        let waker = Waker::from(Arc::clone(&told));
+        let is_early = Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)).is_ready();
+        if is_early {
+            last = last.next();
+            return None;
+        }
+        // The end of what is waited for: the answer was taken by nobody, and the waker was called before this is seen.
+        let receipt = ticket.wait().expect("it leads");
+        assert_eq!(receipt.lsn(), told.lsn);
+        let read = until("the waker has looked", || told.read.lock().expect("nothing panics with it").take());
+        Some(read)
+    });
+    assert_eq!(told.expect("it is shown"), b"two lamps");
 }

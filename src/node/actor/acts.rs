@@ -34,10 +34,14 @@ impl Node {
                 Action::Send { lane, envelope, payload } => network.send(lane, &envelope, &payload),
                 Action::Appended { token, placed } => {
                     if let Some(Pending { asker, .. }) = self.tokens.redeem(token) {
-                        self.answer(network, asker, Reply::Appended(placed.into()), &[]);
+                        self.answers.push((asker, Reply::Appended(placed.into())));
                     }
                 }
-                Action::Resolve { token, outcome } => self.resolve(network, token, outcome),
+                Action::Resolve { token, outcome } => {
+                    if let Some(Pending { asker, asked }) = self.tokens.redeem(token) {
+                        self.answers.push((asker, reply_of(asked, outcome)));
+                    }
+                }
                 Action::ReadReady { token, lsn } => {
                     if let Some(Pending { asker, .. }) = self.tokens.redeem(token) {
                         self.linear.push((lsn, asker));
@@ -63,6 +67,12 @@ impl Node {
         }
         self.hand_over_tasks();
         self.show(network);
+        // Whoever is told may read at once what it is told of.
+        let mut answers = std::mem::take(&mut self.answers);
+        for (asker, reply) in answers.drain(..) {
+            self.answer(network, asker, reply, &[]);
+        }
+        self.answers = answers;
     }
 
     pub(super) fn hand_over_tasks(&mut self) {
@@ -95,11 +105,6 @@ impl Node {
         for (lsn, asker) in self.linear.extract_if(.., |(lsn, _)| *lsn <= shown).collect::<Vec<_>>() {
             self.answer(network, asker, Reply::Linearized(lsn), &[]);
         }
-    }
-
-    fn resolve(&mut self, network: &mut dyn Network, token: u64, outcome: Outcome) {
-        let Some(Pending { asker, asked }) = self.tokens.redeem(token) else { return };
-        self.answer(network, asker, reply_of(asked, outcome), &[]);
     }
 
     fn halt(&mut self, halt: Halt) {
