@@ -37,6 +37,8 @@ pub(super) struct Ahead {
 struct Chunk {
     to: ReplicaId,
     from: Lsn,
+    /// How many bytes it may have, but for a single frame.
+    bytes_max: u64,
     /// The last record, if that is known before it is read.
     last: Option<Lsn>,
     /// The opening of the store that it is read from.
@@ -89,8 +91,9 @@ impl Ahead {
         let is_it = |chunk: &Chunk| (to, from, opening) == (chunk.to, chunk.from, chunk.opening);
         let chunk = self.chunks.pop_front().filter(is_it);
         let last = chunk.as_ref().and_then(|chunk| chunk.last);
+        let is_asked = chunk.as_ref().is_some_and(|chunk| chunk.bytes_max <= bytes_max);
         match chunk.and_then(|chunk| chunk.read.recv().ok()) {
-            Some(Done::LogRead { to, group, frames }) if group.bytes <= bytes_max => {
+            Some(Done::LogRead { to, group, frames }) if is_asked || group.bytes <= bytes_max => {
                 let is_whole = last.is_none_or(|last| last == group.range.last);
                 if !is_whole {
                     self.chunks.clear();
@@ -130,7 +133,7 @@ impl Ahead {
             if self.orders.as_ref().is_none_or(|orders| orders.send(order).is_err()) {
                 return;
             }
-            self.chunks.push_back(Chunk { to, from, last, opening, read, _wanted: wanted });
+            self.chunks.push_back(Chunk { to, from, bytes_max, last, opening, read, _wanted: wanted });
             before = last;
         }
     }
@@ -292,6 +295,27 @@ mod tests {
         }
         // The first two are not read ahead, and the second orders as many as it may: nothing was known yet.
         assert_eq!((count[0], reads), (2, count[1] + CHUNKS - 1), "{count:?}");
+    }
+
+    #[test]
+    fn a_record_that_is_larger_than_what_is_asked_for_is_read_once() {
+        let disk = SimDisk::new(1);
+        let of = |_| (Epoch::new(1), Content::PLAIN);
+        let store = filled_on(&disk, of, 110, (300_000, 16 << 20));
+        let (reader, (orders, ordered)) = (store.reader(), unbounded());
+        let mut ahead = Ahead::ordering(orders);
+        let (before, mut taken) = (disk.bytes_read(), 0);
+        for next in (1..=40).map(Lsn::new) {
+            ordered.try_iter().for_each(carry_out);
+            let (group, _, is_ahead) = feed(&mut ahead, &reader, &task(1, next));
+            assert_eq!((group.range.first, group.range.last), (next, next));
+            taken += u64::from(is_ahead);
+        }
+        let read = disk.bytes_read() - before;
+        assert!(
+            taken == 38 && (40 * 300_000..45 * 400_000).contains(&read),
+            "{taken} taken, {read} bytes read"
+        );
     }
 
     /// It is met again by whoever really asks.

@@ -133,6 +133,7 @@ impl Handle {
             Turn::Go | Turn::Cut => buf.len(),
         };
         state.bytes_read += most as u64;
+        state.largest_read = state.largest_read.max(buf.len());
         let image = &state.inode(self.inode).visible;
         if !image.is_readable(&(offset..offset.saturating_add(most as u64))) {
             return Err(Fault::Io.error());

@@ -60,6 +60,11 @@ impl SimDisk {
         self.shared.state.lock().bytes_read
     }
 
+    /// How many bytes one read asked for at most, since this was asked last.
+    pub fn take_largest_read(&self) -> usize {
+        std::mem::take(&mut self.shared.state.lock().largest_read)
+    }
+
     /// Lets `more` mutating operations succeed. During the next one the power fails: it and all later
     /// operations return errors, and what it was to do is left to the [`crash`](Self::crash).
     pub fn crash_after(&self, more: u64) {

@@ -38,6 +38,7 @@ pub(super) struct State {
     pub(super) plan: Vec<Fail>,
     pub(super) operations: u64,
     pub(super) bytes_read: u64,
+    pub(super) largest_read: usize,
     /// How many more mutating operations will succeed.
     pub(super) power_left: Option<u64>,
     pub(super) off: bool,

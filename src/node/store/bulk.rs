@@ -1,6 +1,7 @@
 //! Reading much of a segment at a time, for whoever wants all that comes after too: past the page cache, and handed out
 //! where it was read.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,8 +20,14 @@ const BLOCK: u64 = BLOCK_BYTES as u64;
 const SLACK_BYTES: u64 = INDEX_STRIDE_BYTES + 2 * BLOCK;
 /// From so far before a frame its group is read with it; the header of one that begins earlier is read alone.
 const LEAD_BYTES: u64 = INDEX_STRIDE_BYTES;
-/// Memory that is kept to be filled again, in pieces of a read.
+/// Memory that is kept to be filled again, as many times as much as a read takes.
 const KEPT_MAX: usize = 8;
+/// A frame that is larger than what was asked for is read all the same, up to this size.
+const FRAME_BYTES_MAX: u64 = 4 << 20;
+/// Whoever asks for less than this at a time makes room for those who sync meanwhile: then so much is asked of the disk at a
+/// time, and a sync of somebody else comes in between. As one read, 512 KiB kept it waiting for twice its own time.
+const EASED_BYTES: u64 = 1 << 20;
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Memory for bulk reads.
 #[derive(Debug, Default)]
@@ -48,9 +55,9 @@ impl Pool {
 
 impl Source {
     /// Frames one after the other, checked, from the one that holds the first record of the range on, as far as they begin
-    /// in it and have `bytes_max` together. `index` is that of the segment, as far as it is known. `None` if there is
-    /// something about them that has to be looked at closely: they are damaged, or cannot be read, or the first is too
-    /// large.
+    /// in it and have `bytes_max` together, but for the first, which may have more. `index` is that of the segment, as far as it
+    /// is known. `None` if there is something about them that has to be looked at closely: they are damaged, or cannot be
+    /// read, or the first is far too large.
     pub(super) fn bulk(
         &self,
         pool: &Pool,
@@ -67,13 +74,18 @@ impl Source {
         // Behind the range there is nothing to be read, if it is known where that is.
         let behind = index[index.partition_point(|entry| entry.lsn <= range.last)..].first();
         let end = behind.map_or(self.end, |entry| entry.frame.min(self.end));
+        // Where the first frame is over at the latest.
+        let first = index[index.partition_point(|entry| entry.lsn <= next)..].first();
+        let first_bytes = first.map_or(self.end, |entry| entry.frame).saturating_sub(begin);
+        let wanted = if first_bytes <= FRAME_BYTES_MAX { bytes_max.max(first_bytes) } else { bytes_max };
         // As much memory for each, so that it can be used again.
-        let room = (LEAD_BYTES + bytes_max + SLACK_BYTES).next_multiple_of(BLOCK);
+        let room = (LEAD_BYTES + wanted + SLACK_BYTES).next_multiple_of(BLOCK);
         let mut slab = pool.take(usize::try_from(room).ok()?);
         let wanted = room.min(end.saturating_sub(start).next_multiple_of(BLOCK));
         let size = usize::try_from(wanted).expect("no more than there is room for");
         let open = slab.open();
-        let there = self.file.read_bulk(&mut open[..size], start).ok()?;
+        let piece = if bytes_max < EASED_BYTES { PIECE_BYTES } else { size };
+        let there = self.read_pieces(&mut open[..size], start, piece).ok()?;
         let held = there.min(usize::try_from(self.end.checked_sub(start)?).unwrap_or(usize::MAX));
         let mut walk = self.walk_in(&open[..held], start, entry)?;
         let (mut stretches, mut bytes): (Vec<std::ops::Range<usize>>, u64) = (Vec::new(), 0);
@@ -84,7 +96,8 @@ impl Source {
             let Ok(Some((place, frame))) = stepped else { break };
             let (header, size) = (frame.header(), frame.stored().len());
             let is_next = header.lsn <= next && next <= header.last_lsn();
-            if !is_next || header.lsn > range.last || bytes + size as u64 > bytes_max {
+            let is_too_much = !stretches.is_empty() && bytes + size as u64 > bytes_max;
+            if !is_next || header.lsn > range.last || is_too_much {
                 break;
             }
             let at = usize::try_from(place.frame - start).expect("a place in memory");
@@ -111,6 +124,20 @@ impl Source {
         slab.publish(end);
         pool.keep(slab.slab());
         Some(slab.slab().part(first..end))
+    }
+
+    /// Reads so much at a time, one after another.
+    fn read_pieces(&self, buf: &mut [u8], offset: u64, piece: usize) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buf.len() {
+            let end = buf.len().min(done + piece);
+            let there = self.file.read_bulk(&mut buf[done..end], offset + done as u64)?;
+            done += there;
+            if done < end {
+                break;
+            }
+        }
+        Ok(done)
     }
 
     /// Before the frame of the entry, or the first, in bytes that were read from `start` on.

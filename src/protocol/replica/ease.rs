@@ -16,7 +16,7 @@ use crate::protocol::time::Time;
 use crate::types::Lsn;
 
 /// So much may always be on its way.
-const BYTES_MIN: u64 = 1 << 20;
+const BYTES_MIN: u64 = 512 << 10;
 /// In this time no more is sent while somebody appends than may be on its way at once.
 const SPREAD: Duration = Duration::from_millis(8);
 /// Who catches up is fed so many times as fast as the log grows, at least.

@@ -109,6 +109,51 @@ fn nothing_is_read_that_lies_behind_what_is_wanted() {
     assert!(read < wanted + wanted / 5, "{read} for {wanted}");
 }
 
+/// Syncs of somebody else come in between.
+#[test]
+fn whoever_asks_for_little_asks_the_disk_for_less_at_a_time() {
+    let disk = created(1);
+    let (store, author) = large_groups(&disk);
+    let all: Vec<u8> = author.groups.iter().flat_map(|(_, frames)| frames.to_vec()).collect();
+    for (bytes_max, at_a_time) in [(256 << 10, 0..=64 << 10), (1 << 20, (256 << 10) + 1..=2 << 20)] {
+        disk.take_largest_read();
+        let (mut next, mut read) = (Lsn::FIRST, Vec::new());
+        while next <= store.last() {
+            let (group, frames) = store.read_log(next, bytes_max).unwrap().unwrap();
+            read.extend_from_slice(&frames);
+            next = group.range.last.next();
+        }
+        let largest = disk.take_largest_read();
+        assert!(read == all && at_a_time.contains(&largest), "{largest} for at most {bytes_max}");
+    }
+}
+
+#[test]
+fn a_frame_that_is_larger_than_what_is_asked_for_is_read_like_others() {
+    let disk = created(1);
+    let mut store = open_with(&disk, 0);
+    let mut author = Author { epoch: 1, ..Author::new(1) };
+    for at in 0..20 {
+        let size = [700_000, 600_000, 100, 900_000, 100][at % 5];
+        let (group, frames) = author.group(Content::PLAIN, &[vec![7; size]]);
+        store.write(&group, frames).unwrap();
+        if at % 4 == 3 {
+            store.sync().unwrap();
+        }
+    }
+    drop(store);
+    let store = open_with(&disk, 0);
+    store.read_log(Lsn::FIRST, 1 << 20).unwrap().unwrap();
+    for (lsn, size) in [(1, 700_000), (2, 600_000), (4, 900_000), (7, 600_000), (19, 900_000)] {
+        let before = disk.bytes_read();
+        let (group, frames) = store.read_log(Lsn::new(lsn), 256 << 10).unwrap().unwrap();
+        assert_eq!((group.range.first, group.range.last), (Lsn::new(lsn), Lsn::new(lsn)));
+        let read = disk.bytes_read() - before;
+        assert!(frames.len() > size && read < size as u64 + (200 << 10), "{read} for {size}");
+    }
+    check_against(&store, &author);
+}
+
 #[test]
 fn small_groups_are_read_together() {
     let disk = created(1);
