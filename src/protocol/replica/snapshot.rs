@@ -147,7 +147,8 @@ impl Replica {
         let (now, limits) = (self.now, &self.config.limits);
         let Office::Primary(reign) = &mut self.office else { return };
         let eased = reign.ease.bytes(limits.window_bytes, now);
-        let bytes_max = limits.chunk_bytes.min(u32::try_from(eased).unwrap_or(u32::MAX));
+        // As of the log: half of what may be on its way.
+        let bytes_max = limits.chunk_bytes.min(u32::try_from(eased.div_ceil(2)).unwrap_or(u32::MAX));
         let Some(peer) = reign.peer(to).filter(|peer| peer.read_at <= now) else { return };
         peer.go(Step::Snapshot { id, bytes: offset, chunk: Chunk::Reading }, now);
         self.outbox.push(Effect::ReadSnapshot { to: to.id, snapshot: id, offset, bytes_max });

@@ -3,15 +3,16 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use annals::client::{Client, Target};
 use annals::protocol::request::PeerLag;
 use annals::protocol::{Change, Member, Stage};
 use annals::{Lsn, ReplicaId};
 use serde::Serialize;
 
-use crate::cluster::Cluster;
-use crate::cluster::args::CatchupArgs;
+use crate::cluster::args::{CatchupArgs, ClusterArgs};
 use crate::cluster::clients::Clients;
 use crate::cluster::load::Load;
+use crate::cluster::{Cluster, Ground};
 use crate::drive::Engine;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
@@ -27,6 +28,8 @@ use crate::workload::Records;
 
 /// Bytes of the records that the laggard lacks.
 const RECORD_BYTES: usize = 4096;
+/// Bytes of records that are in a snapshot and not in the log any more.
+const TRIMMED_BYTES: u64 = 1 << 20;
 /// For so long at most, and so often, a raw stream is measured; the median counts.
 const RAW_MAX: Duration = Duration::from_secs(1);
 const RAW_RUNS: u32 = 3;
@@ -71,12 +74,19 @@ struct Latencies {
     after_us: f64,
 }
 
-/// Measures a laggard that the log serves, without clients and with them, then a blank one that needs all of it.
+/// Measures a laggard that the log serves, without clients and with them, then blank ones: one that needs all of the log,
+/// and two that get a snapshot.
 pub(crate) fn run(args: &CatchupArgs, place: &Place) -> Result<Report> {
     if args.load.cluster.replicas == 1 {
         return Err(no_backup());
     }
     let raw = raw_mb_per_s(RAW_MAX.min(Duration::from_secs_f64(args.calm)), place)?;
+    let mut caught = from_log(args, raw, place)?;
+    caught.extend(from_snapshot(args, raw, place)?);
+    Ok(report(args, raw, &caught, place))
+}
+
+fn from_log(args: &CatchupArgs, raw: Spread, place: &Place) -> Result<Vec<Caught>> {
     let mut cluster = Cluster::start(&args.load.cluster, place)?;
     let client = cluster.connect()?;
     let mut caught = Vec::new();
@@ -97,16 +107,39 @@ pub(crate) fn run(args: &CatchupArgs, place: &Place) -> Result<Report> {
         bytes: total,
         is_loaded: true,
     };
-    caught.push(measure(args, &mut cluster, case, raw, |cluster| {
-        let (id, disk) = cluster.add(place)?;
-        let client = cluster.connect()?;
-        client
-            .change(Change::AddLearner(Member { id, disk }))
-            .wait()
-            .map_err(Error::cluster("add a replica to"))
-    })?);
+    caught.push(measure(args, &mut cluster, case, raw, |cluster| add(cluster, &client))?);
     cluster.end();
-    Ok(report(args, raw, &caught, place))
+    Ok(caught)
+}
+
+/// In a cluster of its own: its replicas have an application with a state.
+fn from_snapshot(args: &CatchupArgs, raw: Spread, place: &Place) -> Result<Vec<Caught>> {
+    let bytes = args.state_bytes.unwrap_or(args.log_bytes);
+    let with_state = ClusterArgs { state_bytes: Some(bytes), ..args.load.cluster.clone() };
+    let ground = Ground { apart: "with-state", ..Ground::default() };
+    let mut cluster = Cluster::start_on(&with_state, place, &ground)?;
+    let client = cluster.connect()?;
+    let mut caught = Vec::new();
+    for (from, is_loaded) in [("a snapshot, nobody appends", false), ("a snapshot, clients append", true)] {
+        fill(&cluster, TRIMMED_BYTES)?;
+        let primary = cluster.wait_until_in_sync(&client)?.id;
+        let primary = || Target::Replica(primary);
+        let phase = Phase::steps("taking a snapshot", 1);
+        let through = client.snapshot(primary()).wait().map_err(Error::cluster("take a snapshot in"))?;
+        phase.reach(1);
+        client.trim(primary(), through).wait().map_err(Error::cluster("trim a replica of"))?;
+        let case = Case { from, laggard: cluster.len(), has: Lsn::ZERO, bytes, is_loaded };
+        caught.push(measure(args, &mut cluster, case, raw, |cluster| add(cluster, &client))?);
+    }
+    cluster.end();
+    Ok(caught)
+}
+
+/// Adds a blank replica.
+fn add(cluster: &mut Cluster, client: &Client) -> Result<()> {
+    let (id, disk) = cluster.add()?;
+    let change = client.change(Change::AddLearner(Member { id, disk }));
+    change.wait().map_err(Error::cluster("add a replica to"))
 }
 
 /// What one stream of QUIC moves on this machine, with the settings of the replicas and nothing around it.
@@ -211,12 +244,16 @@ fn measure(
 struct Way {
     /// When it was sent the first of what it lacks, or was about to be; and what it had then.
     begun: Cell<Option<(Duration, Lsn)>>,
+    /// Whether it was sent a snapshot: then it is probed once more when it has that.
+    has_snapshot: Cell<bool>,
 }
 
 impl Way {
     /// Takes a look; whether it has all up to the record `lacks`, and gets each group as it is appended.
     fn is_over(&self, peer: &PeerLag, now: Duration, lacks: Lsn) -> bool {
+        self.has_snapshot.set(self.has_snapshot.get() || peer.stage == Stage::Snapshot);
         match peer.stage {
+            Stage::Probing if self.has_snapshot.get() => {}
             // What was thought of it before it was gone.
             Stage::Probing if self.begun.get().is_some_and(|(_, had)| peer.durable <= had) => {
                 self.begun.set(None);
@@ -256,7 +293,8 @@ fn report(args: &CatchupArgs, raw: Spread, caught: &[Caught], place: &Place) -> 
         "MB/s is what the laggard lacks, in the time from the first look at which it is sent some of that until it has synced \
          all of it and gets each group as it is appended. The start before that is its process, the opening of its log, the \
          connection, and the agreement on where the logs part; in all s is both. Records appended meanwhile do not count. \
-         The raw stream is one of QUIC between two processes with the same settings, without a disk."
+         From a snapshot it is the application's state, whose log is gone: each chunk is synced before the next is asked \
+         for. The raw stream is one of QUIC between two processes with the same settings, without a disk."
             .to_string(),
     );
     report.set("workload", "catchup");
@@ -267,4 +305,33 @@ fn report(args: &CatchupArgs, raw: Spread, caught: &[Caught], place: &Place) -> 
     report.set("catchup_start_secs", caught.first().map(|one| one.start_secs));
     report.set("catchups", caught);
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(stage: Stage, durable: u64) -> PeerLag {
+        PeerLag { id: ReplicaId::new(4), stage, durable: Lsn::new(durable), in_flight_bytes: 0 }
+    }
+
+    fn begun(looks: &[(Stage, u64)]) -> Option<(Duration, Lsn)> {
+        let way = Way::default();
+        for (secs, (stage, durable)) in (1..).zip(looks) {
+            let is_over = way.is_over(&peer(*stage, *durable), Duration::from_secs(secs), Lsn::new(100));
+            assert_eq!(is_over, secs as usize == looks.len(), "{looks:?}");
+        }
+        way.begun.get()
+    }
+
+    #[test]
+    fn a_catch_up_begins_when_something_is_sent() {
+        use Stage::{CatchingUp, Probing, Snapshot, Streaming};
+        let at = |secs, lsn| Some((Duration::from_secs(secs), Lsn::new(lsn)));
+        assert_eq!(begun(&[(Probing, 0), (CatchingUp, 10), (CatchingUp, 50), (Streaming, 100)]), at(2, 10));
+        // What was thought of it before it was gone does not count.
+        assert_eq!(begun(&[(Streaming, 10), (Probing, 10), (CatchingUp, 20), (Streaming, 100)]), at(3, 20));
+        // With a snapshot in place it is probed once more.
+        assert_eq!(begun(&[(Snapshot, 0), (Snapshot, 0), (Probing, 0), (Streaming, 100)]), at(1, 0));
+    }
 }

@@ -23,6 +23,9 @@ pub(crate) struct ClusterArgs {
     /// Whether the replicas' disks can be made to stand still.
     #[arg(skip)]
     pub(crate) is_gated: bool,
+    /// Bytes of the state of an application that each replica has, if there is one.
+    #[arg(skip)]
+    pub(crate) state_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -164,6 +167,9 @@ pub(crate) struct CatchupArgs {
     /// Bytes of records that a laggard lacks; a blank replica in the end gets twice as many.
     #[arg(long, value_name = "SIZE", default_value = "512m", value_parser = parse_bytes_above_zero)]
     pub(crate) log_bytes: u64,
+    /// Bytes of an application's state, which blank replicas get in a snapshot [default: as many as --log-bytes].
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes_above_zero)]
+    pub(crate) state_bytes: Option<u64>,
     /// How many seconds clients append before a laggard starts, and after it has caught up.
     #[arg(long, value_name = "S", default_value = "2", value_parser = parse_secs)]
     pub(crate) calm: f64,

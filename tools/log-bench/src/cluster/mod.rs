@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod args;
+pub(crate) mod ballast;
 pub(crate) mod clients;
 pub(crate) mod load;
 pub(crate) mod outcome;
@@ -28,6 +29,8 @@ use sick::Sickness;
 
 /// Nothing that is waited for takes longer; only ends a hang.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
+/// Replicas that can be added to those that a cluster begins with.
+const NEWCOMERS_MAX: u32 = 2;
 /// Between two looks at the status.
 pub(crate) const PAUSE: Duration = Duration::from_millis(5);
 
@@ -38,6 +41,8 @@ pub(crate) struct Ground {
     pub(crate) is_sickly: bool,
     /// The network namespace of each, and its address there; none if they share the loopback.
     pub(crate) homes: Vec<(String, SocketAddr)>,
+    /// The directory among the data that it has for itself; none if it is the only cluster.
+    pub(crate) apart: &'static str,
 }
 
 /// A cluster under measurement. Its processes are killed when it is dropped.
@@ -45,6 +50,8 @@ pub(crate) struct Ground {
 pub(crate) struct Cluster {
     duties: Vec<Duty>,
     processes: Vec<Option<Process>>,
+    /// With a directory for each replica.
+    root: PathBuf,
     certificates: PathBuf,
 }
 
@@ -56,10 +63,11 @@ impl Cluster {
 
     /// The same on this ground.
     pub(crate) fn start_on(args: &ClusterArgs, place: &Place, ground: &Ground) -> Result<Cluster> {
-        let certificates = place.data("certificates");
+        let root = place.data(ground.apart);
+        let certificates = root.join("certificates");
         let cluster = 0x616E_6E61_6C73_u128 << 64 | u128::from(std::process::id());
         let ids: Vec<u64> = (1..=u64::from(args.replicas)).collect();
-        make_certificates(&certificates, ClusterId::new(cluster), args.replicas + 1)?;
+        make_certificates(&certificates, ClusterId::new(cluster), args.replicas + NEWCOMERS_MAX)?;
         let home = |id: u64| ground.homes.get(id as usize - 1);
         let address = |id: u64| home(id).map_or_else(free_address, |(_, address)| Ok(*address));
         let peers: Vec<(u64, SocketAddr)> =
@@ -67,13 +75,14 @@ impl Cluster {
         let duty = |(id, listen): &(u64, SocketAddr)| Duty {
             id: *id,
             cluster,
-            dir: place.data(&format!("replica-{id}")),
+            dir: root.join(format!("replica-{id}")),
             listen: *listen,
             peers: peers.clone(),
             certificates: certificates.clone(),
             segment_bytes: args.segment_bytes,
             depth: args.depth,
             snapshot_every: args.snapshot_every,
+            state_bytes: args.state_bytes,
             is_newcomer: false,
             is_sickly: ground.is_sickly || args.is_gated,
             namespace: home(*id).map(|(namespace, _)| namespace.clone()),
@@ -83,7 +92,7 @@ impl Cluster {
         for duty in &duties {
             duty.options().bootstrap(voters.iter().copied()).map_err(Error::cluster("prepare"))?;
         }
-        let mut cluster = Cluster { processes: Vec::new(), duties, certificates };
+        let mut cluster = Cluster { processes: Vec::new(), duties, root, certificates };
         for duty in &cluster.duties {
             cluster.processes.push(Some(Process::start(duty)?));
         }
@@ -223,11 +232,11 @@ impl Cluster {
     }
 
     /// Makes a directory for one more replica, which joins, and starts it. It has to be added to the membership.
-    pub(crate) fn add(&mut self, place: &Place) -> Result<(ReplicaId, annals::DiskId)> {
+    pub(crate) fn add(&mut self) -> Result<(ReplicaId, annals::DiskId)> {
         let id = self.duties.len() as u64 + 1;
         let duty = Duty {
             id,
-            dir: place.data(&format!("replica-{id}")),
+            dir: self.root.join(format!("replica-{id}")),
             listen: free_address()?,
             is_newcomer: true,
             ..self.duties[0].clone()

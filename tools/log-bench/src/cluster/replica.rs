@@ -12,6 +12,7 @@ use annals::node::{Replica, ReplicaOptions};
 use annals::{ClusterId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
+use super::ballast::Ballast;
 use super::sick::{SickDisk, Sickness, Ward};
 use crate::error::{Error, Result};
 
@@ -30,6 +31,8 @@ pub(crate) struct Duty {
     pub(crate) depth: Option<usize>,
     /// Takes a snapshot and trims the log after so many records.
     pub(crate) snapshot_every: Option<u64>,
+    /// Bytes of its application's state, if it has one.
+    pub(crate) state_bytes: Option<u64>,
     /// Whether it joins a cluster that is there.
     pub(crate) is_newcomer: bool,
     /// Whether its disk can be made sick.
@@ -57,6 +60,9 @@ impl Duty {
         }
         if let Some(records) = self.snapshot_every {
             options = options.snapshot_every(records).keep_records(0);
+        }
+        if let Some(bytes) = self.state_bytes {
+            options = options.state_machine(Ballast::new(bytes));
         }
         options
     }

@@ -78,9 +78,11 @@ impl<'a> Field<'a> {
             depth: None,
             snapshot_every: None,
             is_gated: false,
+            state_bytes: None,
         };
         let homes = network.map(Network::homes).unwrap_or_default();
-        let cluster = Cluster::start_on(&cluster, place, &Ground { is_sickly: true, homes })?;
+        let cluster =
+            Cluster::start_on(&cluster, place, &Ground { is_sickly: true, homes, ..Ground::default() })?;
         let client = cluster.connect()?;
         cluster.wait_until_in_sync(&client)?;
         let load =
