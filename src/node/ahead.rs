@@ -153,7 +153,7 @@ impl Drop for Ahead {
 /// What a thread does.
 fn carry_out(Order { reader, to, range, bytes_max, answer, wanted }: Order) {
     if wanted.strong_count() > 0
-        && let Ok(Some((group, frames))) = reader.read_range(range, bytes_max)
+        && let Ok(Some((group, frames))) = reader.feed(range, bytes_max)
     {
         // Something else may be wanted by now.
         let _ = answer.send(Done::LogRead { to, group, frames });

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::shared::before;
+use super::shared::{Use, before};
 use super::source::Source;
 use crate::disk::slab::{Slab, SlabWriter};
 use crate::format::{
@@ -24,8 +24,8 @@ const LEAD_BYTES: u64 = INDEX_STRIDE_BYTES;
 const KEPT_MAX: usize = 8;
 /// A frame that is larger than what was asked for is read all the same, up to this size.
 const FRAME_BYTES_MAX: u64 = 4 << 20;
-/// Whoever asks for less than this at a time makes room for those who sync meanwhile: then so much is asked of the disk at a
-/// time, and a sync of somebody else comes in between. As one read, 512 KiB kept it waiting for twice its own time.
+/// A peer that is fed less than this at a time is to make room for those who sync meanwhile: then so much is asked of the
+/// disk at a time, and their syncs come in between.
 const EASED_BYTES: u64 = 1 << 20;
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -63,7 +63,29 @@ impl Source {
         pool: &Pool,
         index: &[IndexEntry],
         range: LsnRange,
-        bytes_max: u64,
+        (bytes_max, wanted): (u64, Use),
+    ) -> Option<Bytes> {
+        let is_eased = wanted == Use::Feed && bytes_max < EASED_BYTES;
+        let piece = if is_eased { PIECE_BYTES } else { usize::MAX };
+        let together = |bytes| self.read_together(pool, index, range, (bytes, bytes_max), piece);
+        together(bytes_max).or_else(|| {
+            let first = self.header.first_lsn.max(range.first);
+            let begin = before(index, first).map_or(HEADER_BLOCK_BYTES as u64, |entry| entry.frame);
+            let next = index[index.partition_point(|entry| entry.lsn <= first)..].first();
+            // With the frame there may be a small one before it.
+            let bytes = next.map_or(self.end, |entry| entry.frame).saturating_sub(begin);
+            (bytes_max..=FRAME_BYTES_MAX).contains(&bytes).then(|| together(bytes)).flatten()
+        })
+    }
+
+    /// The same with one read of as many bytes, and what is around them.
+    fn read_together(
+        &self,
+        pool: &Pool,
+        index: &[IndexEntry],
+        range: LsnRange,
+        (read_bytes, bytes_max): (u64, u64),
+        piece: usize,
     ) -> Option<Bytes> {
         let mut next = self.header.first_lsn.max(range.first);
         let entry = before(index, next);
@@ -74,17 +96,12 @@ impl Source {
         // Behind the range there is nothing to be read, if it is known where that is.
         let behind = index[index.partition_point(|entry| entry.lsn <= range.last)..].first();
         let end = behind.map_or(self.end, |entry| entry.frame.min(self.end));
-        // Where the first frame is over at the latest.
-        let first = index[index.partition_point(|entry| entry.lsn <= next)..].first();
-        let first_bytes = first.map_or(self.end, |entry| entry.frame).saturating_sub(begin);
-        let wanted = if first_bytes <= FRAME_BYTES_MAX { bytes_max.max(first_bytes) } else { bytes_max };
         // As much memory for each, so that it can be used again.
-        let room = (LEAD_BYTES + wanted + SLACK_BYTES).next_multiple_of(BLOCK);
+        let room = (LEAD_BYTES + read_bytes + SLACK_BYTES).next_multiple_of(BLOCK);
         let mut slab = pool.take(usize::try_from(room).ok()?);
         let wanted = room.min(end.saturating_sub(start).next_multiple_of(BLOCK));
         let size = usize::try_from(wanted).expect("no more than there is room for");
         let open = slab.open();
-        let piece = if bytes_max < EASED_BYTES { PIECE_BYTES } else { size };
         let there = self.read_pieces(&mut open[..size], start, piece).ok()?;
         let held = there.min(usize::try_from(self.end.checked_sub(start)?).unwrap_or(usize::MAX));
         let mut walk = self.walk_in(&open[..held], start, entry)?;
@@ -130,7 +147,7 @@ impl Source {
     fn read_pieces(&self, buf: &mut [u8], offset: u64, piece: usize) -> io::Result<usize> {
         let mut done = 0;
         while done < buf.len() {
-            let end = buf.len().min(done + piece);
+            let end = buf.len().min(done.saturating_add(piece));
             let there = self.file.read_bulk(&mut buf[done..end], offset + done as u64)?;
             done += there;
             if done < end {

@@ -57,7 +57,7 @@ impl StoreReader {
     pub fn read_log(&self, from: Lsn, bytes_max: u64) -> Result<Option<(Group, Bytes)>> {
         let last = self.last();
         match LsnRange::new(from, last) {
-            Some(range) => self.read_range(range, bytes_max),
+            Some(range) => self.feed(range, bytes_max),
             None => Err(Error::BeyondEnd { asked: from, last }),
         }
     }
@@ -67,7 +67,16 @@ impl StoreReader {
     /// # Errors
     /// As for [`read_log`](StoreReader::read_log).
     pub fn read_range(&self, range: LsnRange, bytes_max: u64) -> Result<Option<(Group, Bytes)>> {
-        let Some(frames) = self.shared.frames(range, bytes_max, Use::Once)? else { return Ok(None) };
+        self.read(range, bytes_max, Use::Once)
+    }
+
+    /// The same for a peer that catches up, beside whom others sync.
+    pub(crate) fn feed(&self, range: LsnRange, bytes_max: u64) -> Result<Option<(Group, Bytes)>> {
+        self.read(range, bytes_max, Use::Feed)
+    }
+
+    fn read(&self, range: LsnRange, bytes_max: u64, wanted: Use) -> Result<Option<(Group, Bytes)>> {
+        let Some(frames) = self.shared.frames(range, bytes_max, wanted)? else { return Ok(None) };
         let mut gathered: Option<Gathered> = None;
         let mut end = 0;
         while end < frames.len() {

@@ -74,7 +74,9 @@ struct Opened {
 /// What becomes of the records that are read from a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Use {
-    /// A peer gets them, and what comes after, once.
+    /// A peer that catches up gets them, and what comes after, once. Whoever syncs meanwhile comes first.
+    Feed,
+    /// Somebody gets them, and what comes after, once.
     Once,
     /// Others may read the same soon.
     Again,
@@ -208,9 +210,9 @@ impl Shared {
         (bytes_max, wanted): (u64, Use),
     ) -> Result<Bytes> {
         let window_bytes = bytes_max.clamp(WINDOW_BYTES.0, WINDOW_BYTES.1);
-        if wanted == Use::Once
+        if wanted != Use::Again
             && BULK_BYTES.contains(&bytes_max)
-            && let Some(frames) = source.bulk(&self.pool, index, range, bytes_max)
+            && let Some(frames) = source.bulk(&self.pool, index, range, (bytes_max, wanted))
         {
             return Ok(frames);
         }

@@ -15,6 +15,8 @@ use crate::types::{LogIncarnation, Lsn, ReplicaId};
 
 /// How often in a row a chunk may come damaged, before the snapshot is staged from its beginning.
 const CHUNKS_REFUSED_MAX: u32 = 3;
+/// Chunks that are larger end at a multiple of this: whoever reads them checks so much at a time.
+const CHUNK_STEP: u32 = 64 << 10;
 
 /// A snapshot that this replica receives.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -148,7 +150,9 @@ impl Replica {
         let Office::Primary(reign) = &mut self.office else { return };
         let eased = reign.ease.bytes(limits.window_bytes, now);
         // As of the log: half of what may be on its way.
-        let bytes_max = limits.chunk_bytes.min(u32::try_from(eased.div_ceil(2)).unwrap_or(u32::MAX));
+        let half = u32::try_from(eased.div_ceil(2)).unwrap_or(u32::MAX);
+        let whole = if half < CHUNK_STEP { half } else { half - half % CHUNK_STEP };
+        let bytes_max = limits.chunk_bytes.min(whole);
         let Some(peer) = reign.peer(to).filter(|peer| peer.read_at <= now) else { return };
         peer.go(Step::Snapshot { id, bytes: offset, chunk: Chunk::Reading }, now);
         self.outbox.push(Effect::ReadSnapshot { to: to.id, snapshot: id, offset, bytes_max });

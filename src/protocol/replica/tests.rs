@@ -152,6 +152,37 @@ fn a_peer_whose_records_are_trimmed_while_they_are_read_is_looked_at_again() {
     assert!(effects.iter().any(is_probe), "{effects:?}");
 }
 
+#[test]
+fn whoever_gets_a_snapshot_beside_those_who_append_gets_less_at_a_time() {
+    let mut bench = Bench::new();
+    bench.reign();
+    bench.give(Input::Propose(Proposal { token: 1, records: 5, bytes: 100, producer: None }));
+    bench.sync(6);
+    let mut history = EpochHistory::default();
+    history.append(Epoch::new(1), range(1, 6));
+    let reply = |history| ProbeReply { through: Lsn::LAST, history, incarnation: LIFE, staged: None };
+    bench.hear(2, 1, Message::ProbeReply(Box::new(reply(history))));
+    bench.hear(2, 1, Message::Ack { incarnation: LIFE, durable: Lsn::new(6), is_whole: true });
+    let base = bench.replica.base().unwrap();
+    bench.give(Input::SnapshotTaken { base, contents: Contents { bytes: 10 << 20, checksum: 0 } });
+    bench.give(Input::Trimmed { through: Lsn::new(6) });
+    bench.hear(3, 1, Message::ProbeReply(Box::new(reply(EpochHistory::default()))));
+    let (snapshot, to) = (bench.replica.ledger.snapshot().unwrap().id(), ReplicaId::new(3));
+    let mut ask = |bench: &mut Bench, bytes| {
+        let effects = bench.hear(3, 1, Message::SnapshotAsk { snapshot, bytes });
+        let asked = effects.iter().find_map(|effect| match effect {
+            Effect::ReadSnapshot { bytes_max, .. } => Some(*bytes_max),
+            _ => None,
+        });
+        let bytes_max = asked.unwrap_or_else(|| panic!("{effects:?}"));
+        bench.give(Input::SnapshotRead { to, snapshot, offset: bytes, bytes: bytes_max, digest: 1 });
+        bytes_max
+    };
+    assert_eq!(ask(&mut bench, 0), 256 << 10, "half of what may be on its way");
+    bench.now = bench.now.plus(Duration::from_millis(110));
+    assert_eq!(ask(&mut bench, 256 << 10), 1 << 20, "nobody appends any more");
+}
+
 /// The answers to questions for a pre-vote among these effects: to whom, and whether it is granted.
 fn pre_votes(effects: &[Effect]) -> Vec<(u64, bool)> {
     let answer = |effect: &Effect| match effect {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::cluster::args::{CatchupArgs, ClusterArgs};
 use crate::cluster::clients::Clients;
 use crate::cluster::load::Load;
-use crate::cluster::{Cluster, Ground};
+use crate::cluster::{Cluster, Ground, HANG};
 use crate::drive::Engine;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
@@ -28,8 +28,13 @@ use crate::workload::Records;
 
 /// Bytes of the records that the laggard lacks.
 const RECORD_BYTES: usize = 4096;
+/// Where the data of the two clusters are.
+const LOG: &str = "from-log";
+const SNAPSHOT: &str = "from-snapshot";
 /// Bytes of records that are in a snapshot and not in the log any more.
 const TRIMMED_BYTES: u64 = 1 << 20;
+/// Whoever catches up more slowly is taken for stuck, in the end.
+const BYTES_PER_S_MIN: u64 = 4 << 20;
 /// For so long at most, and so often, a raw stream is measured; the median counts.
 const RAW_MAX: Duration = Duration::from_secs(1);
 const RAW_RUNS: u32 = 3;
@@ -82,12 +87,13 @@ pub(crate) fn run(args: &CatchupArgs, place: &Place) -> Result<Report> {
     }
     let raw = raw_mb_per_s(RAW_MAX.min(Duration::from_secs_f64(args.calm)), place)?;
     let mut caught = from_log(args, raw, place)?;
+    place.discard_unless_kept(LOG)?;
     caught.extend(from_snapshot(args, raw, place)?);
     Ok(report(args, raw, &caught, place))
 }
 
 fn from_log(args: &CatchupArgs, raw: Spread, place: &Place) -> Result<Vec<Caught>> {
-    let mut cluster = Cluster::start(&args.load.cluster, place)?;
+    let mut cluster = Cluster::start_on(&args.load.cluster, place, &apart(LOG))?;
     let client = cluster.connect()?;
     let mut caught = Vec::new();
     let mut total = 0;
@@ -116,23 +122,36 @@ fn from_log(args: &CatchupArgs, raw: Spread, place: &Place) -> Result<Vec<Caught
 fn from_snapshot(args: &CatchupArgs, raw: Spread, place: &Place) -> Result<Vec<Caught>> {
     let bytes = args.state_bytes.unwrap_or(args.log_bytes);
     let with_state = ClusterArgs { state_bytes: Some(bytes), ..args.load.cluster.clone() };
-    let ground = Ground { apart: "with-state", ..Ground::default() };
-    let mut cluster = Cluster::start_on(&with_state, place, &ground)?;
+    let mut cluster = Cluster::start_on(&with_state, place, &apart(SNAPSHOT))?;
     let client = cluster.connect()?;
     let mut caught = Vec::new();
     for (from, is_loaded) in [("a snapshot, nobody appends", false), ("a snapshot, clients append", true)] {
         fill(&cluster, TRIMMED_BYTES)?;
-        let primary = cluster.wait_until_in_sync(&client)?.id;
-        let primary = || Target::Replica(primary);
-        let phase = Phase::steps("taking a snapshot", 1);
-        let through = client.snapshot(primary()).wait().map_err(Error::cluster("take a snapshot in"))?;
-        phase.reach(1);
-        client.trim(primary(), through).wait().map_err(Error::cluster("trim a replica of"))?;
+        let last = cluster.wait_until_in_sync(&client)?.last;
+        take_snapshots(&cluster, &client)?;
+        cluster.wait(&client, "a log that was trimmed", |status| status.first > last)?;
         let case = Case { from, laggard: cluster.len(), has: Lsn::ZERO, bytes, is_loaded };
         caught.push(measure(args, &mut cluster, case, raw, |cluster| add(cluster, &client))?);
     }
     cluster.end();
     Ok(caught)
+}
+
+/// Each replica takes a snapshot and trims its log, so that whoever leads has none of it.
+fn take_snapshots(cluster: &Cluster, client: &Client) -> Result<()> {
+    let phase = Phase::steps("taking snapshots", cluster.len() as u64);
+    for (done, id) in (1..).zip(cluster.ids()) {
+        let through =
+            client.snapshot(Target::Replica(id)).wait().map_err(Error::cluster("take a snapshot in"))?;
+        client.trim(Target::Replica(id), through).wait().map_err(Error::cluster("trim a replica of"))?;
+        phase.reach(done);
+        progress::check_stopped()?;
+    }
+    Ok(())
+}
+
+fn apart(apart: &'static str) -> Ground {
+    Ground { apart, ..Ground::default() }
 }
 
 /// Adds a blank replica.
@@ -211,7 +230,8 @@ fn measure(
     start(cluster)?;
     let id = ReplicaId::new(case.laggard as u64 + 1);
     let way = Way::default();
-    cluster.wait(&client, "a laggard that catches up", |status| {
+    let longest = HANG + Duration::from_secs(case.bytes / BYTES_PER_S_MIN);
+    cluster.wait_for(longest, &client, "a laggard that catches up", |status| {
         let peer = status.peers.iter().find(|peer| peer.id == id);
         peer.is_some_and(|peer| way.is_over(peer, clock.elapsed(), lacks))
     })?;
@@ -244,6 +264,8 @@ fn measure(
 struct Way {
     /// When it was sent the first of what it lacks, or was about to be; and what it had then.
     begun: Cell<Option<(Duration, Lsn)>>,
+    /// The look before.
+    looked: Cell<(Duration, Lsn)>,
     /// Whether it was sent a snapshot: then it is probed once more when it has that.
     has_snapshot: Cell<bool>,
 }
@@ -259,9 +281,14 @@ impl Way {
                 self.begun.set(None);
             }
             Stage::Probing => {}
+            // All of it between two looks.
+            Stage::Streaming if self.begun.get().is_none() && peer.durable >= lacks => {
+                self.begun.set(Some(self.looked.get()));
+            }
             _ if self.begun.get().is_none() => self.begun.set(Some((now, peer.durable))),
             _ => {}
         }
+        self.looked.set((now, peer.durable));
         peer.stage == Stage::Streaming && peer.durable >= lacks
     }
 }
@@ -331,6 +358,8 @@ mod tests {
         assert_eq!(begun(&[(Probing, 0), (CatchingUp, 10), (CatchingUp, 50), (Streaming, 100)]), at(2, 10));
         // What was thought of it before it was gone does not count.
         assert_eq!(begun(&[(Streaming, 10), (Probing, 10), (CatchingUp, 20), (Streaming, 100)]), at(3, 20));
+        // Somebody did not look while it was sent all of it.
+        assert_eq!(begun(&[(Probing, 10), (Streaming, 100)]), at(1, 10));
         // With a snapshot in place it is probed once more.
         assert_eq!(begun(&[(Snapshot, 0), (Snapshot, 0), (Probing, 0), (Streaming, 100)]), at(1, 0));
     }

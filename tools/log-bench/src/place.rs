@@ -105,6 +105,11 @@ impl Place {
         remove_tree(&path).map_err(Error::io("remove", &path))
     }
 
+    /// The same of what is only looked at afterwards, unless the data are kept.
+    pub(crate) fn discard_unless_kept(&self, name: &str) -> Result<()> {
+        if self.leavings.keep { Ok(()) } else { self.discard(name) }
+    }
+
     /// Leaves the data: there is something in them to look at.
     pub(crate) fn keep(&mut self) {
         self.leavings.keep = true;

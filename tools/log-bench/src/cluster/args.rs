@@ -164,7 +164,7 @@ pub(crate) struct IdleArgs {
 pub(crate) struct CatchupArgs {
     #[command(flatten)]
     pub(crate) load: LoadArgs,
-    /// Bytes of records that a laggard lacks; a blank replica in the end gets twice as many.
+    /// Bytes of records that a laggard lacks; a blank replica gets twice as many.
     #[arg(long, value_name = "SIZE", default_value = "512m", value_parser = parse_bytes_above_zero)]
     pub(crate) log_bytes: u64,
     /// Bytes of an application's state, which blank replicas get in a snapshot [default: as many as --log-bytes].

@@ -6,7 +6,7 @@ use annals::node::{Frozen, StateMachine};
 use annals::{Epoch, Lsn};
 
 /// What the state is made of, one after the other.
-const PIECE: [u8; 64 << 10] = [7; 64 << 10];
+static PIECE: [u8; 64 << 10] = [7; 64 << 10];
 
 /// A state of so many bytes, which no record changes.
 #[derive(Debug)]

@@ -146,12 +146,23 @@ impl Cluster {
         what: &'static str,
         is_it: impl Fn(&NodeStatus) -> bool,
     ) -> Result<NodeStatus> {
+        self.wait_for(HANG, client, what, is_it)
+    }
+
+    /// The same of what may take longer.
+    pub(crate) fn wait_for(
+        &self,
+        longest: Duration,
+        client: &Client,
+        what: &'static str,
+        is_it: impl Fn(&NodeStatus) -> bool,
+    ) -> Result<NodeStatus> {
         let began = Instant::now();
         loop {
             progress::check_stopped()?;
             match client.status(Target::Primary).wait() {
                 Ok(status) if is_it(&status) => return Ok(status),
-                _ if began.elapsed() < HANG => std::thread::sleep(PAUSE),
+                _ if began.elapsed() < longest => std::thread::sleep(PAUSE),
                 last => {
                     let left = last.map_or_else(|error| error.to_string(), |status| format!("{status:?}"));
                     return Err(Error::Child { doing: what, left });
