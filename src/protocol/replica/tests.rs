@@ -168,7 +168,7 @@ fn whoever_gets_a_snapshot_beside_those_who_append_gets_less_at_a_time() {
     bench.give(Input::Trimmed { through: Lsn::new(6) });
     bench.hear(3, 1, Message::ProbeReply(Box::new(reply(EpochHistory::default()))));
     let (snapshot, to) = (bench.replica.ledger.snapshot().unwrap().id(), ReplicaId::new(3));
-    let mut ask = |bench: &mut Bench, bytes| {
+    let ask = |bench: &mut Bench, bytes| {
         let effects = bench.hear(3, 1, Message::SnapshotAsk { snapshot, bytes });
         let asked = effects.iter().find_map(|effect| match effect {
             Effect::ReadSnapshot { bytes_max, .. } => Some(*bytes_max),
