@@ -219,7 +219,8 @@ fn measure(
 ) -> Result<Caught> {
     let client = cluster.connect()?;
     let clients = if case.is_loaded { args.load.clients } else { 0 };
-    let load = Load::start(cluster, clients, args.load.size as usize, args.load.rate)?;
+    let load =
+        Load::start(cluster, (clients, args.load.durability), args.load.size as usize, args.load.rate)?;
     let calm = Duration::from_secs_f64(args.calm);
     if case.is_loaded {
         load.wait_for_commit_after(load.now(), calm)?;

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use annals::client::Client;
+use annals::client::{Client, Target};
 use annals::protocol::Role;
 
 use crate::cluster::Cluster;
 use crate::cluster::args::{FailoverArgs, LoadArgs, PauseArgs, StallArgs, TransferArgs};
 use crate::cluster::load::Load;
-use crate::cluster::outcome::{Gaps, Outcome};
+use crate::cluster::outcome::{Closely, Gaps, Outcome};
 use crate::cluster::silence::Silence;
 use crate::error::{Error, Result};
 use crate::place::Place;
@@ -18,10 +18,15 @@ use crate::report::Report;
 use crate::report::table::Table;
 use crate::units;
 
+/// Appends that wait at a primary that is stopped.
+const ASKED: usize = 16;
 /// Undisturbed, between one blow and the next.
 const CALM: Duration = Duration::from_millis(300);
 /// Stretches of the plotted timeline.
 const STRETCH: Duration = Duration::from_millis(20);
+/// Those of the one that is plotted by itself, with so much before and after it.
+const FINE: Duration = Duration::from_millis(2);
+const AROUND: Duration = Duration::from_millis(100);
 
 /// Kills primaries with kill -9, and starts them again.
 pub(crate) fn run(args: &FailoverArgs, place: &Place) -> Result<Report> {
@@ -48,21 +53,32 @@ pub(crate) fn transfer(args: &TransferArgs, place: &Place) -> Result<Report> {
         Ok((moment, load.now()))
     })?;
     let what = format!("Transfer: the primary hands over, {}", units::plural(args.times.into(), "time"));
-    Ok(outcome.report(("transfer", what), &args.load, place))
+    let mut report = outcome.report(("transfer", what), &args.load, place);
+    // A hand-over costs a moment, and no append.
+    report.is_failed |= outcome.loaded.failed > 0;
+    Ok(report)
 }
 
 /// Stops primaries where they stand, and lets them go on when others lead.
 pub(crate) fn pause(args: &PauseArgs, place: &Place) -> Result<Report> {
     let length = Duration::from_secs_f64(args.secs);
+    let (mut asked_in_all, mut acknowledged) = (0, 0);
     let outcome = ordeal(&args.load, args.times, place, |cluster, client, load| {
         let primary = cluster.index_of(cluster.wait_until_in_sync(client)?.id);
+        // Has a connection to it, and knows nobody else.
+        let trusting = cluster.connect_to_one(primary)?;
+        trusting.status(Target::Primary).wait().map_err(Error::cluster("connect to"))?;
         let moment = load.now();
         cluster.pause(primary)?;
+        let asked = load.ask(&trusting, ASKED);
         let others = load.wait_for_commit_after(moment, length.max(CALM));
         let recovered = load.now();
-        // It wakes up in its old reign: what it acknowledges from here on would be missing from the log.
+        // It wakes up in its old reign, with these before what others told it meanwhile: what it acknowledges from here on
+        // would be missing from the log.
         cluster.resume(primary)?;
         others?;
+        asked_in_all += ASKED;
+        acknowledged += load.hear(asked);
         load.wait_for_commit_after(load.now(), CALM)?;
         Ok((moment, recovered))
     })?;
@@ -72,10 +88,12 @@ pub(crate) fn pause(args: &PauseArgs, place: &Place) -> Result<Report> {
         units::plural(args.times.into(), "time")
     );
     let mut report = outcome.report(("pause", what), &args.load, place);
-    report.notes.push(
-        "A reign that is over acknowledges nothing: each append that was acknowledged is in the log."
-            .to_string(),
-    );
+    report.notes.push(format!(
+        "A reign that is over acknowledges nothing: each append that was acknowledged is in the log, also of the {asked_in_all} \
+         that waited at a stopped primary for it to go on, of which {acknowledged} were acknowledged by whoever led then."
+    ));
+    report.set("asked_while_stopped", asked_in_all);
+    report.set("acknowledged_of_these", acknowledged);
     Ok(report)
 }
 
@@ -121,21 +139,43 @@ fn ordeal(
     let mut cluster = Cluster::start(&args.cluster, place)?;
     let client = cluster.connect()?;
     cluster.wait_until_in_sync(&client)?;
-    let load = Load::start(&cluster, args.clients, args.size as usize, args.rate)?;
+    let before = cluster.cpu_in_all();
+    let load = Load::start(&cluster, (args.clients, args.durability), args.size as usize, args.rate)?;
     load.wait_for_commit_after(load.now(), CALM)?;
     let phase = Phase::steps("disturbing the cluster", u64::from(times));
     let (mut moments, mut silences) = (Vec::new(), Vec::new());
     for time in 0..times {
         progress::check_stopped()?;
         let (from, to) = blow(&mut cluster, &client, &load)?;
+        // Somebody was acknowledged before and after it.
+        let silence = load.acknowledgements().longest_silence(from, to).expect("a time between two commits");
         moments.push(from);
-        silences.extend(load.acknowledgements().longest_silence(from, to));
+        silences.push(silence);
         phase.reach(u64::from(time) + 1);
     }
     drop(phase);
     cluster.wait_until_in_sync(&client)?;
-    let rates = load.acknowledgements().rates(STRETCH);
+    let lasted = load.now();
+    let latency = load.latency(Duration::ZERO, lasted);
+    let gb = latency.len() as f64 * args.size as f64 / 1e9;
+    let cpu_s_per_gb = (cluster.cpu_in_all() - before).as_secs_f64() / gb.max(f64::MIN_POSITIVE);
+    let rates = load.acknowledgements().rates(Duration::ZERO, lasted, STRETCH);
+    let longest = (0..silences.len()).max_by_key(|at| silences[*at].length());
+    let longest = longest.map(|at| {
+        let Silence { from, to } = silences[at];
+        let begin = from.min(moments[at]).saturating_sub(AROUND);
+        Closely { at, begin, rates: load.acknowledgements().rates(begin, to + AROUND, FINE) }
+    });
     let loaded = load.end(&cluster, &client)?;
     cluster.end();
-    Ok(Outcome { moments, silences, loaded, rates })
+    Ok(Outcome {
+        moments,
+        silences,
+        loaded,
+        lasted,
+        latency: latency.summary(),
+        cpu_s_per_gb,
+        rates,
+        longest,
+    })
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::cluster::Cluster;
 use crate::cluster::args::ReplicateArgs;
 use crate::cluster::clients::Clients;
-use crate::cluster::replica::own_cpu;
 use crate::drive::{self, Measured};
 use crate::error::Result;
 use crate::machine::Machine;
@@ -42,9 +41,9 @@ pub(crate) fn run(args: &ReplicateArgs, place: &Place) -> Result<Report> {
     let clients = Clients::connect(&cluster, connections as usize, args.durability)?;
     let mut runs = Vec::new();
     for number in 1..=args.runs {
-        let before = cluster.cpu().sum::<Duration>() + own_cpu();
+        let before = cluster.cpu_in_all();
         let measured = drive::drive(&clients, &plan, &records, &format!("run {number} of {}", args.runs))?;
-        let cpu = cluster.cpu().sum::<Duration>() + own_cpu() - before;
+        let cpu = cluster.cpu_in_all() - before;
         let cpu_s_per_gb = cpu.as_secs_f64() / (measured.bytes.max(1) as f64 / 1e9);
         runs.push(Run { measured, cpu_s_per_gb });
     }

@@ -73,6 +73,9 @@ pub(crate) struct LoadArgs {
     /// Records a second of all clients together [default: as fast as they are acknowledged].
     #[arg(long, value_name = "R", value_parser = parse_rate)]
     pub(crate) rate: Option<f64>,
+    /// Synced copies that each append waits for: local, quorum, all, or a number. With local, records may be lost.
+    #[arg(long, value_name = "COPIES", default_value = "quorum", value_parser = parse_copies)]
+    pub(crate) durability: Copies,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -122,7 +125,7 @@ pub(crate) struct OrdealArgs {
     /// Only these kinds of trouble [default: all that are possible].
     #[arg(long, value_enum, value_name = "KIND", value_delimiter = ',')]
     pub(crate) only: Vec<crate::ordeal::trouble::Kind>,
-    /// Clients that append meanwhile, each with a connection of its own.
+    /// Clients that append meanwhile, each a thread; they share a QUIC connection.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) clients: u32,
     /// Size of a record.

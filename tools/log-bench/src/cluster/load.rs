@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use annals::Lsn;
-use annals::client::{Client, Target};
+use annals::client::{self, Client, Receipt, Target, Ticket};
 use annals::protocol::request::Copies;
 
 use super::Cluster;
@@ -40,6 +40,13 @@ struct Shared {
     copies: Copies,
     /// From one append of a thread to its next, at least.
     pace: Option<Duration>,
+}
+
+/// An append that is under way, and its number in the account.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    number: u64,
+    ticket: client::Result<Ticket>,
 }
 
 /// Where clients wait between two appends while they are held.
@@ -94,12 +101,8 @@ pub(crate) struct Loaded {
 
 impl Load {
     /// Starts so many clients, each a thread; together they append no more than `rate` records a second, if there is one.
-    pub(crate) fn start(cluster: &Cluster, clients: u32, bytes: usize, rate: Option<f64>) -> Result<Load> {
-        Load::start_with(cluster, (clients, Copies::Quorum), bytes, rate)
-    }
-
-    /// The same, each append to be acknowledged with so many copies.
-    pub(crate) fn start_with(
+    /// Each append is to be acknowledged with so many copies.
+    pub(crate) fn start(
         cluster: &Cluster,
         (clients, copies): (u32, Copies),
         bytes: usize,
@@ -110,7 +113,8 @@ impl Load {
             gate: Gate::default(),
             failed: AtomicU64::new(0),
             last_failure: std::sync::Mutex::default(),
-            account: Account::new(clients as usize),
+            // And one for those that are asked for apart.
+            account: Account::new(clients as usize + 1),
             acknowledgements: Acknowledgements::new(clients as usize),
             latencies: std::sync::Mutex::default(),
             bytes,
@@ -180,6 +184,27 @@ impl Load {
         self.shared.gate.with(|held| held.is_closed = false);
     }
 
+    /// Begins so many appends through a client of its own, which are accounted for like all others.
+    pub(crate) fn ask(&self, client: &Client, count: usize) -> Vec<Asked> {
+        let Shared { account, bytes, copies, .. } = &*self.shared;
+        let apart = self.threads.len();
+        let begin = |_| {
+            let number = account.begin(apart);
+            let ticket = client.append_with(&record(apart as u32, number, *bytes), *copies);
+            Asked { number, ticket }
+        };
+        (0..count).map(begin).collect()
+    }
+
+    /// Waits for them; how many were acknowledged.
+    pub(crate) fn hear(&self, asked: Vec<Asked>) -> usize {
+        let apart = self.threads.len();
+        let outcomes = asked.into_iter().map(|Asked { number, ticket }| {
+            self.shared.account_for(apart, number, &ticket.and_then(|ticket| ticket.wait()))
+        });
+        outcomes.filter(|is_acknowledged| *is_acknowledged).count()
+    }
+
     /// What the account makes of a log. Only while the clients are held.
     pub(crate) fn judge<'a>(&self, log: impl IntoIterator<Item = (u64, &'a [u8])>) -> Verdict {
         self.shared.account.settle(log)
@@ -244,26 +269,36 @@ impl Shared {
             let number = self.account.begin(thread);
             let bytes = record(thread as u32, number, self.bytes);
             let begun = self.acknowledgements.began().elapsed();
-            match client.append_with(&bytes, self.copies).and_then(|ticket| ticket.wait()) {
-                Ok(receipt) => {
-                    self.acknowledgements.note(thread);
-                    let lsn = receipt.range().map(|range| range.first.get());
-                    self.account.acknowledged(thread, number, lsn);
+            let outcome = client.append_with(&bytes, self.copies).and_then(|ticket| ticket.wait());
+            if outcome.is_ok() {
+                self.acknowledgements.note(thread);
+            }
+            self.account_for(thread, number, &outcome);
+            match outcome {
+                Ok(_) => {
                     let took = self.acknowledgements.began().elapsed() - begun;
                     self.latencies.lock().expect("no thread panics while it notes").push((begun, took));
                 }
                 Err(error) => {
-                    if error.is_unknown() {
-                        self.account.unknown(thread, number);
-                    } else {
-                        self.account.refused(thread, number);
-                    }
                     self.failed.fetch_add(1, Ordering::Relaxed);
                     *self.last_failure.lock().expect("no thread panics while it notes") =
                         Some(error.to_string());
                 }
             }
         }
+    }
+
+    /// Takes note of what a client was told of its append; whether it was acknowledged.
+    fn account_for(&self, thread: usize, number: u64, outcome: &client::Result<Receipt>) -> bool {
+        match outcome {
+            Ok(receipt) => {
+                let lsn = receipt.range().map(|range| range.first.get());
+                self.account.acknowledged(thread, number, lsn);
+            }
+            Err(error) if error.is_unknown() => self.account.unknown(thread, number),
+            Err(_) => self.account.refused(thread, number),
+        }
+        outcome.is_ok()
     }
 }
 

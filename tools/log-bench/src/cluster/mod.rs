@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::place::Place;
 use crate::progress;
 use args::ClusterArgs;
-use replica::{Duty, Process};
+use replica::{Duty, Process, own_cpu};
 use sick::Sickness;
 
 /// Nothing that is waited for takes longer; only ends a hang.
@@ -50,6 +50,8 @@ pub(crate) struct Ground {
 pub(crate) struct Cluster {
     duties: Vec<Duty>,
     processes: Vec<Option<Process>>,
+    /// What those have used of the processors that were killed.
+    spent: Duration,
     /// With a directory for each replica.
     root: PathBuf,
     certificates: PathBuf,
@@ -92,7 +94,8 @@ impl Cluster {
         for duty in &duties {
             duty.options().bootstrap(voters.iter().copied()).map_err(Error::cluster("prepare"))?;
         }
-        let mut cluster = Cluster { processes: Vec::new(), duties, root, certificates };
+        let mut cluster =
+            Cluster { processes: Vec::new(), spent: Duration::ZERO, duties, root, certificates };
         for duty in &cluster.duties {
             cluster.processes.push(Some(Process::start(duty)?));
         }
@@ -107,7 +110,7 @@ impl Cluster {
     }
 
     /// A client that knows only these replicas.
-    pub(crate) fn connect_to(&self, endpoints: Vec<String>) -> Result<Client> {
+    fn connect_to(&self, endpoints: Vec<String>) -> Result<Client> {
         let file = |name: &str| self.certificates.join(name);
         ClientOptions::new(endpoints)
             .certificates(file("ca.pem"), file("bench.pem"), file("bench.key"))
@@ -179,7 +182,7 @@ impl Cluster {
 
     /// Kills a replica with SIGKILL.
     pub(crate) fn kill(&mut self, index: usize) {
-        self.processes[index] = None;
+        self.spent += self.processes[index].take().map_or(Duration::ZERO, |process| process.cpu());
     }
 
     /// Starts a replica that was killed.
@@ -194,6 +197,11 @@ impl Cluster {
         std::thread::sleep(life);
         process.kill();
         Ok(())
+    }
+
+    /// A client that knows only this replica.
+    pub(crate) fn connect_to_one(&self, index: usize) -> Result<Client> {
+        self.connect_to(vec![self.duties[index].listen.to_string()])
     }
 
     /// Where a replica has its files.
@@ -261,6 +269,11 @@ impl Cluster {
     /// What each replica that runs has used of the processors so far.
     pub(crate) fn cpu(&self) -> impl Iterator<Item = Duration> + '_ {
         self.processes.iter().flatten().map(Process::cpu)
+    }
+
+    /// What all replicas and this process have used of the processors so far.
+    pub(crate) fn cpu_in_all(&self) -> Duration {
+        self.spent + self.cpu().sum::<Duration>() + own_cpu()
     }
 
     /// Lets all replicas close.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::load::Loaded;
 use super::silence::Silence;
 use crate::cluster::args::LoadArgs;
+use crate::latency::Summary;
 use crate::machine::Machine;
 use crate::place::Place;
 use crate::report::Report;
@@ -23,7 +24,26 @@ pub(crate) struct Outcome {
     /// The longest silence that each brought.
     pub(crate) silences: Vec<Silence>,
     pub(crate) loaded: Loaded,
+    /// How long clients appended, from the first of it to the last.
+    pub(crate) lasted: Duration,
+    /// Of all appends that were acknowledged.
+    pub(crate) latency: Summary,
+    /// Seconds of the processors that all replicas and this process used for each GB (10^9) of records.
+    pub(crate) cpu_s_per_gb: f64,
     /// Commits a second over time.
+    pub(crate) rates: Vec<(f64, f64)>,
+    /// The one with the longest silence.
+    pub(crate) longest: Option<Closely>,
+}
+
+/// One of them, to be plotted by itself.
+#[derive(Debug)]
+pub(crate) struct Closely {
+    /// Which.
+    pub(crate) at: usize,
+    /// Where the plot begins.
+    pub(crate) begin: Duration,
+    /// Commits a second over time, from there on.
     pub(crate) rates: Vec<(f64, f64)>,
 }
 
@@ -76,6 +96,14 @@ impl Outcome {
         report.set("replicas", args.cluster.replicas);
         report.set("clients", args.clients);
         report.set("size", args.size);
+        report.set("batch", 1);
+        report.set("in_flight", 1);
+        report.set("durability", format!("{:?}", args.durability).to_lowercase());
+        let records_per_s = verdict.acknowledged as f64 / self.lasted.as_secs_f64();
+        report.set("records_per_s", rounded(records_per_s));
+        report.set("mb_per_s", rounded(records_per_s * args.size as f64 / 1e6));
+        report.set("latency_us", self.latency);
+        report.set("cpu_s_per_gb", rounded(self.cpu_s_per_gb));
         report.set("times", silences.len());
         report.set("gap_ms", gaps);
         for (key, count) in [
@@ -126,6 +154,18 @@ impl Outcome {
         let lines = vec![Line::plain("commits", self.rates.clone()), Line::dots(workload, marks)];
         let (x, y) = (Axis::linear("seconds"), Axis::linear("commits/s"));
         report.charts.push(Chart::new("Commits a second, over time", x, y, lines));
+        if let Some(Closely { at, begin, rates }) = &self.longest {
+            let ms = |moment: Duration| moment.saturating_sub(*begin).as_secs_f64() * 1e3;
+            let commits = rates.iter().map(|(at, rate)| (at * 1e3, *rate)).collect();
+            let Silence { from, to } = silences[*at];
+            let lines = vec![
+                Line::plain("commits", commits),
+                Line::dots(workload, vec![(ms(self.moments[*at]), 0.0)]),
+                Line::dots("last commit before, first after", vec![(ms(from), 0.0), (ms(to), 0.0)]),
+            ];
+            let (x, y) = (Axis::linear("ms"), Axis::linear("commits/s"));
+            report.charts.push(Chart::new("The longest of them", x, y, lines));
+        }
         let bars = silences.iter().enumerate();
         let bars =
             bars.map(|(n, silence)| (n as f64 + 0.6, n as f64 + 1.4, silence.length().as_secs_f64() * 1e3));

@@ -225,7 +225,7 @@ fn cpu_in_ticks(id: u32) -> Duration {
 }
 
 /// What this process has used of the processors, with all its threads, also those that are gone.
-pub(crate) fn own_cpu() -> Duration {
+pub(super) fn own_cpu() -> Duration {
     let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     let (secs, nanos) = (u64::try_from(used.tv_sec), u32::try_from(used.tv_nsec));
     Duration::new(secs.unwrap_or_default(), nanos.unwrap_or_default())

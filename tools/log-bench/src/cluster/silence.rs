@@ -76,15 +76,15 @@ impl Acknowledgements {
             .max_by_key(|silence| silence.length())
     }
 
-    /// Commits in each of the stretches of this length, from the beginning: for a plot.
-    pub(crate) fn rates(&self, stretch: Duration) -> Vec<(f64, f64)> {
-        let all = self.since(Duration::ZERO);
+    /// Commits a second in each of the stretches of this length, from one moment to the last commit before another: for a
+    /// plot, in seconds from the first moment on.
+    pub(crate) fn rates(&self, from: Duration, to: Duration, stretch: Duration) -> Vec<(f64, f64)> {
+        let mut all = self.since(from);
+        all.truncate(all.partition_point(|moment| *moment < to));
         let Some(last) = all.last() else { return Vec::new() };
-        let count = (last.as_nanos() / stretch.as_nanos() + 1) as usize;
-        let mut counts = vec![0_u64; count];
-        for moment in &all {
-            counts[(moment.as_nanos() / stretch.as_nanos()) as usize] += 1;
-        }
+        let place = |moment: &Duration| ((*moment - from).as_nanos() / stretch.as_nanos()) as usize;
+        let mut counts = vec![0_u64; place(last) + 1];
+        all.iter().for_each(|moment| counts[place(moment)] += 1);
         let second = stretch.as_secs_f64();
         counts.iter().enumerate().map(|(at, count)| (at as f64 * second, *count as f64 / second)).collect()
     }
@@ -110,6 +110,10 @@ mod tests {
         assert_eq!(silence, Silence { from: ms(100), to: ms(500) });
         assert_eq!(acknowledgements.longest_silence(ms(505), ms(507)).unwrap().length(), ms(5));
         assert!(acknowledgements.has_any_after(ms(899)) && !acknowledgements.has_any_after(ms(900)));
-        assert_eq!(acknowledgements.rates(ms(500)), vec![(0.0, 10.0), (0.5, 8.0)]);
+        assert_eq!(acknowledgements.rates(ms(0), Duration::MAX, ms(500)), vec![(0.0, 10.0), (0.5, 8.0)]);
+        assert_eq!(
+            acknowledgements.rates(ms(20), ms(31), ms(5)),
+            vec![(0.0, 200.0), (0.005, 0.0), (0.01, 200.0)]
+        );
     }
 }

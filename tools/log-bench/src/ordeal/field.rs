@@ -86,7 +86,7 @@ impl<'a> Field<'a> {
         let client = cluster.connect()?;
         cluster.wait_until_in_sync(&client)?;
         let load =
-            Load::start_with(&cluster, (args.clients, args.durability), args.size as usize, Some(args.rate))?;
+            Load::start(&cluster, (args.clients, args.durability), args.size as usize, Some(args.rate))?;
         Ok(Field {
             shapes: vec![Shape::Up; cluster.len()],
             cluster,

@@ -10,6 +10,12 @@ fn keeps_its_promises(object: &Value) {
         assert_eq!(object[key], 0, "{key}: {object}");
     }
     assert!(object["acknowledged"].as_u64().is_some_and(|count| count > 0), "{object}");
+    for key in ["records_per_s", "mb_per_s", "cpu_s_per_gb"] {
+        assert!(object[key].as_f64().is_some_and(|figure| figure > 0.0), "{key}: {object}");
+    }
+    for key in ["p50", "p99", "p999", "max"] {
+        assert!(object["latency_us"][key].as_f64().is_some_and(|us| us > 0.0), "latency_us.{key}: {object}");
+    }
     for key in ["p50", "p99", "max"] {
         assert!(object["gap_ms"][key].as_f64().is_some_and(|ms| ms > 0.0), "gap_ms.{key}: {object}");
     }
@@ -43,7 +49,9 @@ fn a_primary_that_is_killed_costs_no_acknowledged_record() {
     keeps_its_promises(&object);
     assert_eq!(object["times"], 2);
     let page = std::fs::read_to_string(scratch.path("page.html")).unwrap();
-    assert!(page.contains("</html>") && page.contains("Commits a second"), "{page}");
+    for part in ["</html>", "Commits a second", "The longest of them", "last commit before, first after"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
 }
 
 #[test]
@@ -55,7 +63,9 @@ fn a_primary_that_hands_over_fails_no_append() {
 
 #[test]
 fn a_primary_that_was_stopped_acknowledges_nothing_that_is_not_in_the_log() {
-    keeps_its_promises(&Scratch::new().json("pause --times 1 --secs 1 --clients 3 --size 100"));
+    let object = Scratch::new().json("pause --times 1 --secs 1 --clients 3 --size 100");
+    keeps_its_promises(&object);
+    assert!(object["asked_while_stopped"].as_u64().is_some_and(|count| count > 0), "{object}");
 }
 
 #[test]
