@@ -1,6 +1,7 @@
 //! Looking at a log beside a writer, and in real directories.
 
 use std::fs::{self, Permissions};
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
@@ -117,7 +118,9 @@ fn a_file_that_may_not_be_read_is_an_error_with_its_name() {
         let path = dir.path().join(name);
         set_mode(&path, 0);
         if fs::File::open(&path).is_ok() {
-            return eprintln!("skipped: this user may read everything");
+            // Not by a macro: what those say is kept from whoever runs tests that pass.
+            let _ = writeln!(std::io::stderr(), "skipped: this user may read everything");
+            return;
         }
         for look in [repair::inspect(&*disk), repair::verify(&disk, 2, &Silent)] {
             let error = look.unwrap_err();
