@@ -3,7 +3,7 @@
 use annals_terminal::Table;
 use serde::Serialize;
 
-use crate::report::ReplicaReport;
+use crate::report::{ElectorateReport, ReplicaReport};
 use crate::size::Span;
 
 /// What all replicas have said, or why not.
@@ -106,9 +106,22 @@ impl Overview {
             }
         }
         if self.primary.is_none() && !self.replicas.is_empty() {
-            text.push_str("no primary: appends wait until a majority of the replicas has elected one\n");
+            text.push_str(&format!("no primary: appends wait until {} have elected one\n", self.electors()));
         }
         text
+    }
+
+    /// Who it takes to make a primary, by the newest membership that anybody knows.
+    fn electors(&self) -> String {
+        let reports = self.replicas.iter().filter_map(|seen| seen.report.as_ref());
+        let newest = reports.max_by_key(|report| report.generation);
+        let electorates = newest.map_or(&[][..], |report| &report.electorates);
+        let of = |one: &ElectorateReport| format!("{} of {} voters", one.election_quorum, one.voters.len());
+        match electorates {
+            [] => "enough voters".to_owned(),
+            [now] => of(now),
+            [now, before, ..] => format!("{}, and {} from before the change,", of(now), of(before)),
+        }
     }
 
     fn row(&self, seen: &Seen) -> Vec<String> {
@@ -153,7 +166,7 @@ mod tests {
     use annals::protocol::Role;
 
     use super::*;
-    use crate::report::tests::made_up;
+    use crate::report::tests::{among, five, joint, made_up};
 
     fn seen(id: u64) -> Seen {
         Seen::answered(format!("127.0.0.1:{}", 7100 + id), ReplicaReport::of(&made_up(id)))
@@ -194,6 +207,20 @@ mod tests {
         let text = overview.text();
         assert!(text.contains("  3  silent"), "{text}");
         assert!(text.contains("no answer from 127.0.0.1:7103: nobody answers there"), "{text}");
+    }
+
+    /// Of five voters of whom four elect, a majority was waited for.
+    #[test]
+    fn who_is_waited_for_is_who_elects() {
+        let text = |replicas| Overview::of(replicas).text();
+        let at = |id, membership| Seen::answered(format!("r{id}:1"), among(id, membership));
+        assert!(text(vec![seen(1)]).contains("until 2 of 3 voters have elected one"));
+        assert!(text(vec![at(1, five())]).contains("until 4 of 5 voters have elected one"));
+        let changing = text(vec![at(1, joint()), at(3, five())]);
+        let expected = "until 4 of 5 voters, and 2 of 3 voters from before the change, have elected one";
+        assert!(changing.contains(expected), "{changing}");
+        let silent = Seen::silent("r1:1".to_owned(), Some(1), "nobody answers".to_owned());
+        assert!(text(vec![silent]).contains("until enough voters have elected one"));
     }
 
     #[test]

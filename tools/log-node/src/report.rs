@@ -1,5 +1,6 @@
 //! What a replica says of itself, for programs: the JSON of `status --json` and of the status page.
 
+use annals::protocol::Electorate;
 use annals::protocol::request::{NodeStatus, PeerLag};
 use serde::Serialize;
 
@@ -24,8 +25,20 @@ pub(crate) struct ReplicaReport {
     /// The generation of the membership that it knows; 0 for none.
     pub(crate) generation: u64,
     pub(crate) members: Vec<MemberReport>,
+    /// Who decides: while the voters or their quorums change, also those from before, and both must agree to everything.
+    pub(crate) electorates: Vec<ElectorateReport>,
     /// On the primary: how far the others have come.
     pub(crate) peers: Vec<PeerReport>,
+}
+
+/// Voters, and how many of them it takes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct ElectorateReport {
+    pub(crate) voters: Vec<u64>,
+    /// Synced copies that commit a record.
+    pub(crate) write_quorum: usize,
+    /// Votes that make a primary.
+    pub(crate) election_quorum: usize,
 }
 
 /// One member.
@@ -67,6 +80,7 @@ impl ReplicaReport {
             disk_id: status.disk.to_string(),
             generation: status.membership.as_ref().map_or(0, |membership| membership.generation),
             members: members(status),
+            electorates: electorates(status),
             peers: status.peers.iter().map(|peer| PeerReport::of(peer, status.last.get())).collect(),
         }
     }
@@ -74,6 +88,21 @@ impl ReplicaReport {
     /// Whether it is as it should be.
     pub(crate) fn is_well(&self) -> bool {
         matches!(self.role, "primary" | "backup" | "learner") && self.disk == "good" && self.primary.is_some()
+    }
+}
+
+impl ElectorateReport {
+    fn of(electorate: &Electorate) -> ElectorateReport {
+        ElectorateReport {
+            voters: electorate.voters.iter().map(|voter| voter.member.id.get()).collect(),
+            write_quorum: electorate.write_quorum(),
+            election_quorum: electorate.election_quorum(),
+        }
+    }
+
+    /// How many of them may be lost at a time, so that the others elect a primary and commit.
+    pub(crate) fn spare(&self) -> usize {
+        self.voters.len().saturating_sub(self.write_quorum.max(self.election_quorum))
     }
 }
 
@@ -91,17 +120,24 @@ impl PeerReport {
 
 fn members(status: &NodeStatus) -> Vec<MemberReport> {
     let Some(membership) = &status.membership else { return Vec::new() };
-    let voters = membership.electorate.voters.iter().map(|voter| (voter.member.id, true));
-    let learners = membership.learners.iter().map(|member| (member.id, false));
-    let mut members: Vec<MemberReport> = voters
-        .chain(learners)
-        .map(|(id, votes)| {
-            let address = status.addresses.iter().find(|(known, _)| *known == id);
-            MemberReport { id: id.get(), votes, address: address.map(|(_, address)| address.clone()) }
+    let mut members: Vec<MemberReport> = membership
+        .members()
+        .map(|member| {
+            let address = status.addresses.iter().find(|(known, _)| *known == member.id);
+            let address = address.map(|(_, address)| address.clone());
+            MemberReport { id: member.id.get(), votes: membership.votes(member), address }
         })
         .collect();
     members.sort_by_key(|member| member.id);
+    // Who votes before and after a change comes twice.
+    members.dedup_by_key(|member| member.id);
     members
+}
+
+fn electorates(status: &NodeStatus) -> Vec<ElectorateReport> {
+    let Some(membership) = &status.membership else { return Vec::new() };
+    let electorates = std::iter::once(&membership.electorate).chain(&membership.outgoing);
+    electorates.map(ElectorateReport::of).collect()
 }
 
 #[cfg(test)]
@@ -109,16 +145,35 @@ pub(crate) mod tests {
     use std::time::Duration;
 
     use annals::protocol::request::DiskHealth;
-    use annals::protocol::{Member, Membership, Quorums, Role, Stage, Voter};
+    use annals::protocol::{Electorate, Member, Membership, Quorums, Role, Stage, Voter};
     use annals::{ClusterId, DiskId, Epoch, Lsn, ReplicaId};
 
     use super::*;
 
+    fn voters(ids: impl IntoIterator<Item = u64>) -> Vec<Voter> {
+        let member = |id| Member { id: ReplicaId::new(id), disk: DiskId::new(u128::from(id)) };
+        ids.into_iter().map(|id| Voter { member: member(id), priority: 0 }).collect()
+    }
+
+    /// Five voters, of whom two commit and four elect.
+    pub(crate) fn five() -> Membership {
+        Membership::first(voters(1..=5), Quorums::Fixed { write: 2, election: 4 })
+    }
+
+    /// The same five, on the way from being three: 1, 2 and 6.
+    pub(crate) fn joint() -> Membership {
+        let outgoing = Electorate { voters: voters([1, 2, 6]), quorums: Quorums::Majority };
+        Membership { generation: 2, outgoing: Some(outgoing), ..five() }
+    }
+
+    /// What a replica of a cluster with other members says.
+    pub(crate) fn among(id: u64, membership: Membership) -> ReplicaReport {
+        ReplicaReport::of(&NodeStatus { membership: Some(membership), ..made_up(id) })
+    }
+
     /// A replica of a made-up cluster of three, of which replica 2 is primary and 3 lags.
     pub(crate) fn made_up(id: u64) -> NodeStatus {
         let replica = ReplicaId::new;
-        let member = |id| Member { id: replica(id), disk: DiskId::new(u128::from(id)) };
-        let voters = (1..=3).map(|id| Voter { member: member(id), priority: 0 }).collect();
         let peer = |id, stage, durable, in_flight_bytes| PeerLag {
             id: replica(id),
             stage,
@@ -142,7 +197,7 @@ pub(crate) mod tests {
             committed: Lsn::new(if id == 3 { 690 } else { 1200 }),
             applied: Lsn::new(if id == 3 { 690 } else { 1200 }),
             snapshot: Lsn::ZERO,
-            membership: Some(Membership::first(voters, Quorums::Majority)),
+            membership: Some(Membership::first(voters(1..=3), Quorums::Majority)),
             addresses: (1..=3).map(|id| (replica(id), format!("127.0.0.1:{}", 7100 + id))).collect(),
             peers,
             disk_health: DiskHealth::Good,
@@ -162,6 +217,17 @@ pub(crate) mod tests {
         assert_eq!(report.members.len(), 3);
         assert_eq!(report.members[0].address.as_deref(), Some("127.0.0.1:7101"));
         assert!(report.is_well());
+    }
+
+    #[test]
+    fn while_the_voters_change_those_from_before_decide_too() {
+        let report = among(1, joint());
+        assert_eq!(report.electorates[0].voters, [1, 2, 3, 4, 5]);
+        assert_eq!((report.electorates[0].write_quorum, report.electorates[0].election_quorum), (2, 4));
+        assert_eq!(report.electorates[1].voters, [1, 2, 6]);
+        assert_eq!((report.electorates[1].write_quorum, report.electorates[1].election_quorum), (2, 2));
+        let votes = report.members.iter().map(|member| (member.id, member.votes)).collect::<Vec<_>>();
+        assert_eq!(votes, (1..=6).map(|id| (id, true)).collect::<Vec<_>>());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use annals::client::{Client, ClientOptions, Target};
 use annals::node::{ReplicaStore, StoreOptions, digest, group_of};
 use annals::protocol::request::NodeStatus;
-use annals::protocol::{Health, State};
+use annals::protocol::{Health, LOST_BASE, State};
 use annals::repair::Report;
 use annals::{DiskId, LsnRange};
 
@@ -33,6 +33,8 @@ struct Fetched {
     back: Vec<LsnRange>,
     /// Those that are not, and why.
     missing: Vec<(LsnRange, String)>,
+    /// Whether the newest snapshot is lost: then no records are asked for.
+    is_base_lost: bool,
 }
 
 /// Fetches what is lost, and says what came back.
@@ -51,8 +53,10 @@ pub(crate) fn repair(args: &RepairArgs, address: &str, session: &Session) -> Res
         None => look::read_all(&place, args.threads.number())?.report,
     };
     let (mut store, lost) = open(&place, &report)?;
-    let mut fetched = Fetched::default();
-    for range in &lost {
+    // Only a running replica is given a snapshot. The log goes when that takes its place, and with it what would be mended here.
+    let is_base_lost = lost == [LOST_BASE];
+    let mut fetched = Fetched { is_base_lost, ..Fetched::default() };
+    for range in lost.iter().filter(|_| !is_base_lost) {
         fetch(&client, address, &mut store, *range, &mut fetched).map_err(Error::log(&place.dir))?;
     }
     drop(store);
@@ -109,11 +113,11 @@ fn check_membership(place: &Place, report: &Report, peer: &NodeStatus, address: 
     }
 }
 
-/// Opens the replica's log, with gaps in the place of what is lost, and says what that is.
+/// Opens the replica's log, with gaps in the place of what is lost, and says what that is. It has peers: one of them is asked.
 fn open(place: &Place, report: &Report) -> Result<(ReplicaStore, Vec<LsnRange>)> {
     // How many snapshots are kept is not to be decided here.
     let options = StoreOptions { snapshots_kept: usize::MAX, ..StoreOptions::default() };
-    let open = || ReplicaStore::open(&place.disk, options).map_err(Error::log(&place.dir));
+    let open = || ReplicaStore::open_among_peers(&place.disk, options).map_err(Error::log(&place.dir));
     let (mut store, mut state) = open()?;
     if state.health == Health::Whole && !report.lost.is_empty() {
         // What is rotten within a complete segment is found by whoever looks at every byte.
@@ -178,10 +182,10 @@ fn failed(address: &str) -> impl FnOnce(annals::client::ClientError) -> Error {
 fn show(place: &Place, session: &Session, peer: &NodeStatus, fetched: &Fetched) -> Result<Status> {
     let back = merged(&fetched.back);
     let missing: Vec<LsnRange> = fetched.missing.iter().map(|(range, _)| *range).collect();
-    let status = if missing.is_empty() { Status::Whole } else { Status::Lost };
-    let mut text = match (back.is_empty(), missing.is_empty()) {
-        (true, true) => "Nothing is lost, and nothing was fetched.\n".to_owned(),
-        (true, false) => String::new(),
+    let status = if missing.is_empty() && !fetched.is_base_lost { Status::Whole } else { Status::Lost };
+    let mut text = match (back.is_empty(), status) {
+        (true, Status::Whole) => "Nothing is lost, and nothing was fetched.\n".to_owned(),
+        (true, _) => String::new(),
         (false, _) => format!(
             "Back from replica {}: {}, {}.\n",
             peer.id,
@@ -189,14 +193,23 @@ fn show(place: &Place, session: &Session, peer: &NodeStatus, fetched: &Fetched) 
             words::ranges(&back)
         ),
     };
+    if fetched.is_base_lost {
+        text.push_str(
+            "STILL LOST: the newest snapshot, the file base. No record was fetched: without it they count for nothing.\n",
+        );
+    }
     for (range, reason) in &fetched.missing {
         let _ = writeln!(text, "STILL LOST: {}: {reason}.", words::records(*range));
     }
-    let next = match missing.is_empty() {
-        true => {
+    let next = match (fetched.is_base_lost, missing.is_empty()) {
+        (true, _) => {
+            "start the replica: its primary's snapshot takes the place of the lost one and of the log"
+                .to_owned()
+        }
+        (_, true) => {
             "start the replica: it votes and leads again once it has caught up with its primary".to_owned()
         }
-        false => place.command("repair", "--from-peer ANOTHER --certs DIR"),
+        (_, false) => place.command("repair", "--from-peer ANOTHER --certs DIR"),
     };
     let _ = writeln!(text, "Next: {next}");
     if !missing.is_empty() {
@@ -207,6 +220,7 @@ fn show(place: &Place, session: &Session, peer: &NodeStatus, fetched: &Fetched) 
         object.insert("came_back".to_owned(), json::ranges(&back));
         object.insert("came_back_records".to_owned(), words::total(&back).into());
         object.insert("lost".to_owned(), json::ranges(&missing));
+        object.insert("base_lost".to_owned(), fetched.is_base_lost.into());
         object.insert("next".to_owned(), next.clone().into());
     })
 }

@@ -10,7 +10,7 @@ use crate::cli::{AddArgs, RemoveArgs};
 use crate::error::{Error, Result};
 use crate::out;
 use crate::overview::Overview;
-use crate::report::MemberReport;
+use crate::report::{ElectorateReport, MemberReport};
 use crate::status::Status;
 
 /// From one word about the progress to the next.
@@ -43,11 +43,14 @@ pub(crate) fn add(args: &AddArgs) -> Result<Status> {
     }
     wait_for_the_log(&mut operator, newcomer.id.get())?;
     operator.change(Change::PromoteLearner { id: newcomer.id, priority: args.priority })?;
+    // Until then those from before decide, too.
+    let is_through = |seen: &Overview| electorates(seen).len() == 1;
     let votes = |seen: &Overview| {
-        membership(seen).iter().any(|member| member.id == newcomer.id.get() && member.votes)
+        let is_it = |member: &MemberReport| member.id == newcomer.id.get() && member.votes;
+        is_through(seen) && membership(seen).iter().any(is_it)
     };
     let seen = operator.wait_until("the new membership", votes)?;
-    out::print(&format!("replica {} votes\n{}", newcomer.id, quorum_text(&membership(&seen))))?;
+    out::print(&format!("replica {} votes\n{}", newcomer.id, quorum_text(&electorates(&seen))))?;
     Ok(Status::Done)
 }
 
@@ -100,7 +103,7 @@ pub(crate) fn remove(args: &RemoveArgs) -> Result<Status> {
         seen.primary.is_some() && !members.is_empty() && members.iter().all(|member| member.id != id.get())
     };
     let seen = operator.wait_until("the new membership", is_out)?;
-    let text = quorum_text(&membership(&seen));
+    let text = quorum_text(&electorates(&seen));
     out::print(&format!("replica {id} takes part no more: its process can be ended\n{text}"))?;
     Ok(Status::Done)
 }
@@ -110,10 +113,38 @@ fn membership(seen: &Overview) -> Vec<MemberReport> {
     seen.primary_report().map_or(vec![], |report| report.members.clone())
 }
 
+/// Who decides, as the primary knows it.
+fn electorates(seen: &Overview) -> Vec<ElectorateReport> {
+    seen.primary_report().map_or(vec![], |report| report.electorates.clone())
+}
+
 /// What the membership stands.
-fn quorum_text(members: &[MemberReport]) -> String {
-    let voters = members.iter().filter(|member| member.votes).count();
-    let spare = voters.saturating_sub(voters / 2 + 1);
+fn quorum_text(electorates: &[ElectorateReport]) -> String {
+    let Some(now) = electorates.first() else { return String::new() };
+    let spare = electorates.iter().map(ElectorateReport::spare).min().unwrap_or(0);
+    let voters = now.voters.len();
     let s = if voters == 1 { "" } else { "s" };
-    format!("{voters} voter{s}: with a majority as quorum, {spare} may be lost at a time\n")
+    let (write, election) = (now.write_quorum, now.election_quorum);
+    format!("{voters} voter{s}: {write} commit, {election} elect, {spare} may be lost at a time\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::ReplicaReport;
+    use crate::report::tests::{among, five, joint, made_up};
+
+    /// Two of five were said to be as many as may be lost, though it took four to elect a primary.
+    #[test]
+    fn as_many_may_be_lost_as_the_quorums_leave() {
+        let text = |report: ReplicaReport| quorum_text(&report.electorates);
+        let three = text(ReplicaReport::of(&made_up(1)));
+        assert_eq!(three, "3 voters: 2 commit, 2 elect, 1 may be lost at a time\n");
+        let fixed = text(among(1, five()));
+        assert_eq!(fixed, "5 voters: 2 commit, 4 elect, 1 may be lost at a time\n");
+        let mut before = joint();
+        before.outgoing.iter_mut().for_each(|outgoing| outgoing.voters.truncate(2));
+        let changing = text(among(1, before));
+        assert_eq!(changing, "5 voters: 2 commit, 4 elect, 0 may be lost at a time\n");
+    }
 }

@@ -47,23 +47,26 @@ fn cost(seen: &Overview, id: ReplicaId) -> Result<String> {
         let reason = "it does not answer, or the cluster has no such replica".to_owned();
         return Err(Error::NoReplica { id, reason });
     };
-    let voters = voters(report);
-    let answers =
-        |voter: &u64| seen.replicas.iter().any(|each| each.id == Some(*voter) && each.report.is_some());
-    let silent: Vec<String> = voters.iter().filter(|voter| !answers(voter)).map(u64::to_string).collect();
-    let (needed, there) = (voters.len() / 2 + 1, voters.len() - silent.len());
-    if there < needed {
-        let reason = format!(
-            "only {there} of {} voters answer (not {}), and a majority is {needed}. No command makes fewer lead, for \
-             they may lack what the others have acknowledged: of what was committed after record {}, replica {id} \
-             knows nothing. If the others are gone for good, see \"When a quorum is gone for good\" in \
-             docs/operations.md",
-            voters.len(),
-            silent.join(", "),
-            report.committed,
-        );
-        return Err(Error::NoPrimary { reason });
+    if report.electorates.is_empty() {
+        return Err(Error::NoReplica { id, reason: "it knows of no voters yet".to_owned() });
     }
+    for (electorate, when) in report.electorates.iter().zip(["", " from before the change"]) {
+        let silent = silent(seen, &electorate.voters);
+        let (voters, needed) = (electorate.voters.len(), electorate.election_quorum);
+        let there = voters - silent.len();
+        if there < needed {
+            let reason = format!(
+                "only {there} of {voters} voters{when} answer (not {}), and it takes {needed} to elect one. No command \
+                 makes fewer lead, for they may lack what the others have acknowledged: of what was committed after \
+                 record {}, replica {id} knows nothing. If the others are gone for good, see \"When a quorum is gone \
+                 for good\" in docs/operations.md",
+                silent.join(", "),
+                report.committed,
+            );
+            return Err(Error::NoPrimary { reason });
+        }
+    }
+    let silent = silent(seen, &voters(report));
     let mut text = format!(
         "replica {id} has everything up to record {} on its disk, and knows that everything up to {} is committed.\n\
          No committed record is lost: voters refuse whoever has less than they have acknowledged.\n",
@@ -105,6 +108,13 @@ fn report_of(seen: &Overview, id: ReplicaId) -> Option<&ReplicaReport> {
     seen.replicas.iter().find(|each| each.id == Some(id.get()))?.report.as_ref()
 }
 
+/// Those of them who do not answer.
+fn silent(seen: &Overview, voters: &[u64]) -> Vec<String> {
+    let answers =
+        |voter: u64| seen.replicas.iter().any(|each| each.id == Some(voter) && each.report.is_some());
+    voters.iter().filter(|voter| !answers(**voter)).map(u64::to_string).collect()
+}
+
 /// Whom it asks for votes.
 fn voters(report: &ReplicaReport) -> Vec<u64> {
     report.members.iter().filter(|member| member.votes).map(|member| member.id).collect()
@@ -112,9 +122,20 @@ fn voters(report: &ReplicaReport) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
+    use annals::protocol::Membership;
+
     use super::*;
     use crate::overview::Seen;
-    use crate::report::tests::made_up;
+    use crate::report::tests::{among, five, joint, made_up};
+
+    /// Replicas 1 to 6, of whom these answer, with this membership.
+    fn others(answering: &[u64], membership: &Membership) -> Overview {
+        let each = |id| match answering.contains(&id) {
+            true => Seen::answered(format!("r{id}:1"), among(id, membership.clone())),
+            false => Seen::silent(format!("r{id}:1"), Some(id), "nobody answers".to_owned()),
+        };
+        Overview::of((1..=6).map(each).collect())
+    }
 
     fn seen(answering: &[u64]) -> Overview {
         let each = |id| match answering.contains(&id) {
@@ -158,5 +179,31 @@ mod tests {
         assert!(error.contains("only 1 of 3 voters") && error.contains("after record 690"), "{error}");
         assert!(error.contains("gone for good"), "{error}");
         assert!(cost(&seen(&[1, 2]), ReplicaId::new(3)).is_err());
+    }
+
+    /// Three of five were let through, and told after a minute that a voter with more of the log goes before them.
+    #[test]
+    fn as_many_must_answer_as_it_takes_to_elect() {
+        let id = ReplicaId::new(1);
+        let error = cost(&others(&[1, 3, 4], &five()), id).unwrap_err().to_string();
+        assert!(error.contains("only 3 of 5 voters answer (not 2, 5), and it takes 4"), "{error}");
+        let text = cost(&others(&[1, 3, 4, 5], &five()), id).unwrap();
+        assert!(text.contains("what replica 2 alone has"), "{text}");
+    }
+
+    #[test]
+    fn while_the_voters_change_enough_of_those_from_before_must_answer() {
+        let id = ReplicaId::new(1);
+        let error = cost(&others(&[1, 3, 4, 5], &joint()), id).unwrap_err().to_string();
+        assert!(error.contains("only 1 of 3 voters from before the change answer (not 2, 6)"), "{error}");
+        let text = cost(&others(&[1, 3, 4, 5, 6], &joint()), id).unwrap();
+        assert!(text.contains("what replica 2 alone has"), "{text}");
+    }
+
+    #[test]
+    fn who_knows_no_voters_is_not_promoted() {
+        let mut all = seen(&[1, 2, 3]);
+        all.replicas[0].report.as_mut().unwrap().electorates.clear();
+        assert!(matches!(cost(&all, ReplicaId::new(1)), Err(Error::NoReplica { .. })));
     }
 }

@@ -143,6 +143,43 @@ fn exactly_what_a_replica_has_lost_comes_back_from_a_peer() {
     assert!(UdpSocket::bind(own).is_ok());
 }
 
+/// It was told to be removed from the cluster and made anew, and once its snapshot was put aside, to ask one peer after the
+/// other for records 0 to 0, which all of them refuse.
+#[test]
+fn a_replica_that_has_lost_its_snapshot_is_to_be_started() {
+    let cluster = Cluster::new(Scratch::new(), 0xC33C);
+    fill(cluster.start(&[1, 2, 3]), 600);
+    let scratch = &cluster.scratch;
+    spoil(scratch, "r3");
+    edit(&scratch.path("r3/base"), |bytes| bytes[40] ^= 4);
+    let rotten = fs::read(scratch.path("r3/base")).unwrap();
+
+    let others = cluster.start(&[1, 2]);
+    let command = format!("repair r3 --from-peer {} --certs certs", cluster.address(1));
+    // First as it lies there, then put aside.
+    for _ in 0..2 {
+        let said = scratch.json(2, &command);
+        assert_eq!(said["base_lost"], true, "{said}");
+        assert_eq!((&said["came_back"], &said["lost"]), (&serde_json::json!([]), &serde_json::json!([])));
+        assert!(said["next"].as_str().unwrap().starts_with("start the replica"), "{said}");
+        assert!(fs::read(scratch.path("r3/quarantine-base-1")).unwrap() == rotten);
+    }
+    let said = scratch.expect(2, &command);
+    assert!(said.out.starts_with("STILL LOST: the newest snapshot"), "{}", said.out);
+
+    // That helps.
+    let third = cluster.options(3).start().unwrap();
+    wait_until("replica 3 follows", || third.status().is_ok_and(|status| status.role == Role::Backup));
+    let last = || third.status().unwrap().durable.get();
+    wait_until("replica 3 has all", || last() >= 600);
+    third.shutdown().unwrap();
+    let said = scratch.json(0, &command);
+    assert_eq!(said["base_lost"], false, "{said}");
+    for replica in others {
+        let _ = replica.shutdown();
+    }
+}
+
 #[test]
 fn nothing_is_fetched_from_strangers_or_from_nobody() {
     let cluster = Cluster::new(Scratch::new(), 0xA11A);
