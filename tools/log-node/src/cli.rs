@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::address;
-use crate::address::Cluster;
+use crate::address::{Cluster, Preference};
 use crate::client_name::ClientName;
-use crate::settings::{ClientSettings, ReplicaSettings};
+use crate::settings::{ClientSettings, Policy, ReplicaSettings};
 use crate::size::Span;
 
 /// Runs a replica of an annals log, or a whole cluster on one machine, and operates it.
@@ -97,6 +97,12 @@ pub(crate) struct DevArgs {
     /// free ones
     #[arg(long, value_name = "PORT", default_value_t = 7101)]
     pub(crate) port: u16,
+    /// Who takes over when the primary is gone, at the first time [default: automatic]
+    #[arg(long, value_name = "WHO")]
+    pub(crate) policy: Option<Policy>,
+    /// Whom the policy priority prefers, the greatest number first, at the first time: 1=20,2=10,... [default: nobody]
+    #[arg(long, value_name = "ID=N", value_delimiter = ',')]
+    pub(crate) priorities: Option<Vec<Preference>>,
     /// What the replicas log: error, warn, info, debug, trace
     #[arg(long, value_name = "FILTER")]
     pub(crate) log_level: Option<String>,

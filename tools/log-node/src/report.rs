@@ -33,6 +33,8 @@ pub(crate) struct ReplicaReport {
 pub(crate) struct MemberReport {
     pub(crate) id: u64,
     pub(crate) votes: bool,
+    /// With `policy = "priority"`, the voter with the greatest leads; 0 for learners.
+    pub(crate) priority: u8,
     pub(crate) address: Option<String>,
 }
 
@@ -91,13 +93,14 @@ impl PeerReport {
 
 fn members(status: &NodeStatus) -> Vec<MemberReport> {
     let Some(membership) = &status.membership else { return Vec::new() };
-    let voters = membership.electorate.voters.iter().map(|voter| (voter.member.id, true));
-    let learners = membership.learners.iter().map(|member| (member.id, false));
+    let voters = membership.electorate.voters.iter().map(|voter| (voter.member.id, true, voter.priority));
+    let learners = membership.learners.iter().map(|member| (member.id, false, 0));
     let mut members: Vec<MemberReport> = voters
         .chain(learners)
-        .map(|(id, votes)| {
+        .map(|(id, votes, priority)| {
             let address = status.addresses.iter().find(|(known, _)| *known == id);
-            MemberReport { id: id.get(), votes, address: address.map(|(_, address)| address.clone()) }
+            let address = address.map(|(_, address)| address.clone());
+            MemberReport { id: id.get(), votes, priority, address }
         })
         .collect();
     members.sort_by_key(|member| member.id);

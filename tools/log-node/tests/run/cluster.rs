@@ -31,22 +31,33 @@ impl Cluster {
 
     /// The same in another directory of the scratch.
     pub(crate) fn start_at(scratch: Scratch, name: &'static str, args: &str) -> Cluster {
+        let mut cluster = Cluster::begin_at(scratch, name, args);
+        cluster.wait_until_ready();
+        cluster
+    }
+
+    /// The same, and nobody waits until there is a primary.
+    pub(crate) fn begin_at(scratch: Scratch, name: &'static str, args: &str) -> Cluster {
         let dev = scratch.start(&format!("dev --dir {name} --until-stdin-ends {args}"));
-        let mut cluster = Cluster { scratch, dev, name, processes: BTreeMap::new(), pages: BTreeMap::new() };
-        cluster.dev.wait_for("ready: ");
-        cluster.dev.wait_for("Ctrl-C here");
-        for line in cluster.dev.said.clone() {
+        Cluster { scratch, dev, name, processes: BTreeMap::new(), pages: BTreeMap::new() }
+    }
+
+    /// Waits until it says that there is a primary, and which processes it consists of.
+    #[track_caller]
+    pub(crate) fn wait_until_ready(&mut self) {
+        self.dev.wait_for("ready: ");
+        self.dev.wait_for("Ctrl-C here");
+        for line in self.dev.said.clone() {
             let words: Vec<&str> = line.split_whitespace().collect();
             if let [id, "primary" | "backup", process, _, page] = words[..] {
                 let id = id.parse().unwrap();
                 let process = process.parse();
-                let ended = || format!("replica {id} has ended:\n{}", cluster.dev.said.join("\n"));
-                cluster.processes.insert(id, process.unwrap_or_else(|_| panic!("{}", ended())));
+                let ended = || format!("replica {id} has ended:\n{}", self.dev.said.join("\n"));
+                self.processes.insert(id, process.unwrap_or_else(|_| panic!("{}", ended())));
                 let page = page.trim_start_matches("http://").trim_end_matches('/');
-                cluster.pages.insert(id, page.to_owned());
+                self.pages.insert(id, page.to_owned());
             }
         }
-        cluster
     }
 
     /// Runs a command as the cluster's client.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::cluster::{Cluster, lines};
-use crate::scratch::signal;
+use crate::scratch::{Scratch, signal};
 
 #[test]
 fn nothing_is_lost_or_doubled_when_the_primary_is_killed() {
@@ -94,6 +94,22 @@ fn the_role_is_handed_to_whom_the_operator_names() {
         assert_eq!((seen["primary"].as_u64(), epoch(&seen)), (Some(to), before + 1), "one election: {seen}");
         before = epoch(&seen);
     }
+}
+
+#[test]
+fn the_preferred_replica_leads_and_leads_again_when_it_has_come_back() {
+    let args = "--replicas 3 --port 0 --policy priority --priorities 2=10";
+    let mut cluster = Cluster::start_in(Scratch::new(), args);
+    let seen = cluster.wait_for("the preferred one leads", |seen| seen["primary"] == 2);
+    let members = seen["replicas"][1]["report"]["members"].as_array().unwrap();
+    let priorities: Vec<_> = members.iter().map(|member| member["priority"].as_u64()).collect();
+    assert_eq!(priorities, [Some(0), Some(10), Some(0)], "{seen}");
+    cluster.append(&lines("before", 50));
+    cluster.kill(2);
+    cluster.append(&lines("after", 50));
+    let _again = cluster.start_again(2);
+    cluster.wait_for("the preferred one leads again", |seen| seen["primary"] == 2);
+    assert_eq!(cluster.records(), [lines("before", 50), lines("after", 50)].concat());
 }
 
 #[test]

@@ -42,6 +42,9 @@ fn wrong_usage_is_status_64() {
         "run --id 1 --cluster abc",
         "run --heartbeat 30",
         "run --peers 1=nowhere",
+        "run --priorities 1",
+        "run --priorities 1=256",
+        "dev --dir c --policy nobody",
         "run --config odd.toml",
         "status",
         "status --every 1s",
@@ -110,6 +113,21 @@ fn a_port_in_use_is_told_before_anything_is_made() {
     assert!(said.err.contains("next:  another process has the port"), "{}", said.err);
     drop(socket);
     assert_eq!(fs::read_dir(scratch.path("c")).unwrap().count(), 0);
+}
+
+#[test]
+fn priorities_that_make_no_sense_are_told_before_anything_is_made() {
+    let scratch = Scratch::new();
+    for (priorities, told) in [("4=10", "names replica 4"), ("2=10,2=5", "names replica 2 twice")] {
+        let said = scratch.expect(64, &format!("dev --dir c --port 0 --priorities {priorities}"));
+        assert!(said.err.contains(told), "{}", said.err);
+        assert_eq!(fs::read_dir(scratch.path("c")).unwrap().count(), 0);
+    }
+    let flags = alone(&scratch, "127.0.0.1:9");
+    let said = scratch.expect(64, &format!("create {flags} --priorities 2=10"));
+    assert!(said.err.contains("names replica 2"), "{}", said.err);
+    assert!(!scratch.path("data").exists());
+    scratch.expect(0, &format!("create {flags} --priorities 1=10"));
 }
 
 #[test]
