@@ -3,7 +3,8 @@
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use annals::protocol::request::Copies;
+use clap::{Args, Parser, Subcommand};
 
 use crate::address;
 use crate::address::{Cluster, Preference};
@@ -189,17 +190,6 @@ pub(crate) struct StatusArgs {
     pub(crate) json: bool,
 }
 
-/// Which synced copies an append waits for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Durability {
-    /// The primary's alone: a failover may lose the record
-    Local,
-    /// A write quorum: no failover loses it
-    Quorum,
-    /// Every voter
-    All,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct AppendArgs {
     #[command(flatten)]
@@ -207,9 +197,11 @@ pub(crate) struct AppendArgs {
     /// The file; - is standard input
     #[arg(value_name = "FILE", default_value = "-")]
     pub(crate) file: PathBuf,
-    /// Which synced copies each record waits for
-    #[arg(long, value_name = "WHICH", default_value = "quorum")]
-    pub(crate) durability: Durability,
+    /// Which synced copies each record waits for: quorum (a write quorum: no failover loses it), all (every voter), a
+    /// number of replicas (and a write quorum at least), or local (the primary's alone: a failover may lose the record,
+    /// and the last line tells of how many that is so)
+    #[arg(long, value_name = "COPIES", default_value = "quorum", value_parser = copies)]
+    pub(crate) durability: Copies,
     /// Records on their way at most
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) in_flight: u32,
@@ -291,4 +283,37 @@ pub(crate) struct RemoveArgs {
 pub(crate) struct PromoteArgs {
     #[command(flatten)]
     pub(crate) on: ReplicaArgs,
+}
+
+fn copies(text: &str) -> Result<Copies, String> {
+    match text {
+        "local" => Ok(Copies::Local),
+        "quorum" => Ok(Copies::Quorum),
+        "all" => Ok(Copies::All),
+        number => match number.parse() {
+            Ok(copies @ 1..) => Ok(Copies::AtLeast(copies)),
+            _ => Err("expected local, quorum, all, or a number of copies".to_owned()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_a_word_or_a_number() {
+        for (text, wanted) in [
+            ("local", Copies::Local),
+            ("quorum", Copies::Quorum),
+            ("all", Copies::All),
+            ("1", Copies::AtLeast(1)),
+            ("255", Copies::AtLeast(255)),
+        ] {
+            assert_eq!(copies(text), Ok(wanted), "{text}");
+        }
+        for text in ["", "most", "0", "-1", "256", "1.5", "All"] {
+            assert!(copies(text).unwrap_err().contains("or a number"), "{text}");
+        }
+    }
 }

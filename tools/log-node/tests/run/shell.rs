@@ -50,6 +50,8 @@ fn wrong_usage_is_status_64() {
         "status --every 1s",
         "append --endpoints nowhere",
         "append --durability most",
+        "append --durability 0",
+        "append --durability 256",
         "tail --from 0",
         "tail --from x",
         "trim 1",
