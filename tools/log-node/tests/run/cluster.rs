@@ -117,6 +117,43 @@ impl Cluster {
         self.wait_for("all is well", |seen| seen["is_well"] == true);
     }
 
+    /// Waits until all replicas answer, whether one of them leads or not.
+    #[track_caller]
+    pub(crate) fn wait_until_all_answer(&self) {
+        self.wait_for("all answer", |seen| {
+            let all = seen["replicas"].as_array().unwrap();
+            all.iter().all(|replica| replica["report"].is_object())
+        });
+    }
+
+    /// Waits until all replicas are as they should be, and have the same records on their disks.
+    #[track_caller]
+    pub(crate) fn wait_until_all_have_all(&self) -> Value {
+        self.wait_for("all have all", |seen| {
+            let all = seen["replicas"].as_array().unwrap();
+            let durable = |at: usize| all[at]["report"]["durable"].as_u64();
+            seen["is_well"] == true && (1..all.len()).all(|at| durable(at) == durable(0))
+        })
+    }
+
+    /// Lets a replica lead where nobody does. It refuses as long as it may still have heard somebody, and wants to be asked
+    /// again then.
+    #[track_caller]
+    pub(crate) fn promote(&self, id: u64) -> Said {
+        let command = format!("promote -c {}/client.toml {id} --deadline 60s", self.name);
+        let mut said = self.scratch.run(&command);
+        wait_until("the promotion is heeded", || {
+            let is_early =
+                said.err.contains("ask again if it is gone") || said.err.contains("try again in a moment");
+            if is_early {
+                said = self.scratch.run(&command);
+            }
+            !is_early
+        });
+        assert_eq!(said.status, 0, "{}{}\n{}", said.out, said.err, self.dev.so_far());
+        said
+    }
+
     pub(crate) fn kill(&mut self, id: u64) {
         signal(self.processes[&id], "KILL");
         self.dev.wait_for(&format!("replica {id} has ended: signal: 9"));

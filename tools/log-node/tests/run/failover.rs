@@ -113,6 +113,31 @@ fn the_preferred_replica_leads_and_leads_again_when_it_has_come_back() {
 }
 
 #[test]
+fn under_the_manual_policy_whoever_the_operator_names_leads_and_nobody_else() {
+    let args = "--replicas 3 --port 0 --policy manual";
+    let mut cluster = Cluster::begin_at(Scratch::new(), "c", args);
+    cluster.dev.wait_for("nobody leads until you say who");
+    cluster.wait_until_all_answer();
+    let said = cluster.promote(1);
+    assert!(said.out.contains("All voters answer: nothing is lost."), "{}", said.out);
+    cluster.wait_until_ready();
+    cluster.append(&lines("before", 50));
+    let seen = cluster.wait_until_all_have_all();
+    assert_eq!(seen["primary"], 1, "{seen}");
+
+    cluster.kill(1);
+    let said = cluster.promote(2);
+    let has = |text: &str| assert!(said.out.contains(text), "no {text:?} in:\n{}", said.out);
+    has(&format!("everything up to record {} on its disk", seen["replicas"][1]["report"]["durable"]));
+    has("No committed record is lost");
+    has("Lost may be what replica 1 alone has");
+    has("replica 2 is primary now, in epoch ");
+    assert_eq!(cluster.overview()["primary"], 2);
+    cluster.append(&lines("after", 50));
+    assert_eq!(cluster.records(), [lines("before", 50), lines("after", 50)].concat());
+}
+
+#[test]
 fn a_minority_is_not_promoted_and_the_operator_is_told_why() {
     let mut cluster = Cluster::start();
     cluster.append(&lines("line", 10));

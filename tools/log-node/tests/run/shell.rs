@@ -3,6 +3,8 @@
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
 
+use serde_json::Value;
+
 use crate::scratch::Scratch;
 
 const COMMANDS: [&str; 13] = [
@@ -171,6 +173,33 @@ fn a_replica_is_created_once_and_never_by_run() {
     scratch.expect(0, &format!("create {flags}"));
     let said = scratch.expect(3, &format!("create {flags}"));
     assert!(said.err.contains("already") && said.err.contains("log-node run"), "{}", said.err);
+}
+
+#[test]
+fn every_line_of_a_log_in_json_is_an_object() {
+    let scratch = Scratch::new();
+    let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let flags = alone(&scratch, &free.to_string());
+    scratch.expect(0, &format!("create {flags}"));
+    let level = "--log-level info,annals=debug";
+    let mut replica = scratch.start(&format!("run {flags} --until-stdin-ends --log-format json {level}"));
+    replica.wait_for("the replica runs");
+    replica.let_go();
+    let (status, said) = replica.wait();
+    assert!(status.success(), "{said}");
+    let lines = said.lines().map(|line| {
+        let object: serde_json::Map<String, Value> =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        for key in ["timestamp", "level", "target", "message"] {
+            assert!(object[key].is_string(), "{key}: {line}");
+        }
+        object
+    });
+    let lines: Vec<_> = lines.collect();
+    let runs = lines.iter().find(|line| line["message"] == "the replica runs").unwrap();
+    // What belongs to an event is beside its words, to be looked for by machines.
+    assert_eq!((&runs["level"], &runs["replica"]), (&Value::from("INFO"), &Value::from(1)), "{said}");
+    assert_eq!(runs["listen"], free.to_string());
 }
 
 #[test]
