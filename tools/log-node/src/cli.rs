@@ -72,7 +72,10 @@ pub(crate) enum Command {
     ///
     /// What a snapshot covers can be trimmed.
     Snapshot(ReplicaArgs),
-    /// Forgets the oldest records of one replica's log, up to what its newest snapshot covers
+    /// Forgets the oldest records of one replica's log
+    ///
+    /// A snapshot has to cover them. Under `log-node run` one that does is taken first where it is missing. A program of
+    /// your own with a state machine refuses instead: take a snapshot before. Records that a laggard needs stay.
     Trim(TrimArgs),
     /// Takes a replica that was made with `create --join` into the cluster
     ///

@@ -112,12 +112,26 @@ fn the_preferred_replica_leads_and_leads_again_when_it_has_come_back() {
     assert_eq!(cluster.records(), [lines("before", 50), lines("after", 50)].concat());
 }
 
+/// What is seen when replicas 2 and 3 have lived through some ten more of the shortest election timeouts.
+fn overdue(cluster: &Cluster) -> serde_json::Value {
+    let uptimes = |seen: &serde_json::Value| {
+        let uptime = |at: usize| seen["replicas"][at]["report"]["uptime_s"].as_f64();
+        uptime(1).zip(uptime(2))
+    };
+    let before = cluster.wait_for("both answer", |seen| uptimes(seen).is_some());
+    let before = uptimes(&before).unwrap();
+    cluster.wait_for("an election is overdue", |seen| {
+        uptimes(seen).is_some_and(|now| now.0 > before.0 + 1.5 && now.1 > before.1 + 1.5)
+    })
+}
+
 #[test]
 fn under_the_manual_policy_whoever_the_operator_names_leads_and_nobody_else() {
     let args = "--replicas 3 --port 0 --policy manual";
     let mut cluster = Cluster::begin_at(Scratch::new(), "c", args);
     cluster.dev.wait_for("nobody leads until you say who");
     cluster.wait_until_all_answer();
+    assert!(overdue(&cluster)["primary"].is_null(), "{}", cluster.dev.so_far());
     let said = cluster.promote(1);
     assert!(said.out.contains("All voters answer: nothing is lost."), "{}", said.out);
     cluster.wait_until_ready();
@@ -126,6 +140,7 @@ fn under_the_manual_policy_whoever_the_operator_names_leads_and_nobody_else() {
     assert_eq!(seen["primary"], 1, "{seen}");
 
     cluster.kill(1);
+    assert!(overdue(&cluster)["primary"].is_null(), "{}", cluster.dev.so_far());
     let said = cluster.promote(2);
     let has = |text: &str| assert!(said.out.contains(text), "no {text:?} in:\n{}", said.out);
     has(&format!("everything up to record {} on its disk", seen["replicas"][1]["report"]["durable"]));
