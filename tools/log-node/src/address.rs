@@ -1,4 +1,4 @@
-//! Who is where, as it is written on a command line or in a configuration.
+//! Who is where, and who is preferred, as it is written on a command line or in a configuration.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -14,6 +14,13 @@ use crate::size::as_text;
 pub(crate) struct Peer {
     pub(crate) id: ReplicaId,
     pub(crate) address: String,
+}
+
+/// A replica and its priority: `2=10`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Preference {
+    pub(crate) id: ReplicaId,
+    pub(crate) priority: u8,
 }
 
 /// The cluster's id: 32 hexadecimal digits.
@@ -38,6 +45,26 @@ impl fmt::Display for Peer {
     }
 }
 
+impl FromStr for Preference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Preference, String> {
+        let parts = text.split_once('=');
+        let read = parts.and_then(|(id, priority)| {
+            Some(Preference { id: replica_id(id).ok()?, priority: priority.trim().parse().ok()? })
+        });
+        read.ok_or_else(|| {
+            format!("expected ID=PRIORITY, such as 2=10, with a priority up to 255, not {text:?}")
+        })
+    }
+}
+
+impl fmt::Display for Preference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.id, self.priority)
+    }
+}
+
 impl FromStr for Cluster {
     type Err = String;
 
@@ -56,6 +83,7 @@ impl fmt::Display for Cluster {
 }
 
 as_text!(Peer);
+as_text!(Preference);
 as_text!(Cluster);
 
 /// A replica's number, from 1.
@@ -94,6 +122,17 @@ mod tests {
         }
         for text in ["", "1", "0=a:1", "a:1", "1=a", "1=:5", "1=a:0", "1=a:99999", "x=a:1", "1=a b:5"] {
             assert!(text.parse::<Peer>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn priorities_are_read_as_they_are_written() {
+        for text in ["1=0", "2=10", "7=255"] {
+            assert_eq!(text.parse::<Preference>().unwrap().to_string(), text);
+        }
+        for text in ["", "2", "0=1", "2=", "=1", "2=256", "2=-1", "2=x", "x=2", "2=1=1"] {
+            let error = text.parse::<Preference>().unwrap_err();
+            assert!(error.contains("expected ID=PRIORITY"), "{text}: {error}");
         }
     }
 

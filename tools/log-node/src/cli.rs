@@ -3,12 +3,13 @@
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use annals::protocol::request::Copies;
+use clap::{Args, Parser, Subcommand};
 
 use crate::address;
-use crate::address::Cluster;
+use crate::address::{Cluster, Preference};
 use crate::client_name::ClientName;
-use crate::settings::{ClientSettings, ReplicaSettings};
+use crate::settings::{ClientSettings, Policy, ReplicaSettings};
 use crate::size::Span;
 
 /// Runs a replica of an annals log, or a whole cluster on one machine, and operates it.
@@ -71,7 +72,10 @@ pub(crate) enum Command {
     ///
     /// What a snapshot covers can be trimmed.
     Snapshot(ReplicaArgs),
-    /// Forgets the oldest records of one replica's log, up to what its newest snapshot covers
+    /// Forgets the oldest records of one replica's log
+    ///
+    /// A snapshot has to cover them. Under `log-node run` one that does is taken first where it is missing. A program of
+    /// your own with a state machine refuses instead: take a snapshot before. Records that a laggard needs stay.
     Trim(TrimArgs),
     /// Takes a replica that was made with `create --join` into the cluster
     ///
@@ -97,6 +101,12 @@ pub(crate) struct DevArgs {
     /// free ones
     #[arg(long, value_name = "PORT", default_value_t = 7101)]
     pub(crate) port: u16,
+    /// Who takes over when the primary is gone, at the first time [default: automatic]
+    #[arg(long, value_name = "WHO")]
+    pub(crate) policy: Option<Policy>,
+    /// Whom the policy priority prefers, the greatest number first, at the first time: 1=20,2=10,... [default: nobody]
+    #[arg(long, value_name = "ID=N", value_delimiter = ',')]
+    pub(crate) priorities: Option<Vec<Preference>>,
     /// What the replicas log: error, warn, info, debug, trace
     #[arg(long, value_name = "FILTER")]
     pub(crate) log_level: Option<String>,
@@ -183,17 +193,6 @@ pub(crate) struct StatusArgs {
     pub(crate) json: bool,
 }
 
-/// Which synced copies an append waits for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Durability {
-    /// The primary's alone: a failover may lose the record
-    Local,
-    /// A write quorum: no failover loses it
-    Quorum,
-    /// Every voter
-    All,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct AppendArgs {
     #[command(flatten)]
@@ -201,9 +200,11 @@ pub(crate) struct AppendArgs {
     /// The file; - is standard input
     #[arg(value_name = "FILE", default_value = "-")]
     pub(crate) file: PathBuf,
-    /// Which synced copies each record waits for
-    #[arg(long, value_name = "WHICH", default_value = "quorum")]
-    pub(crate) durability: Durability,
+    /// Which synced copies each record waits for: quorum (a write quorum: no failover loses it), all (every voter), a
+    /// number of replicas (and a write quorum at least), or local (the primary's alone: a failover may lose the record,
+    /// and the last line tells of how many that is so)
+    #[arg(long, value_name = "COPIES", default_value = "quorum", value_parser = copies)]
+    pub(crate) durability: Copies,
     /// Records on their way at most
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) in_flight: u32,
@@ -285,4 +286,37 @@ pub(crate) struct RemoveArgs {
 pub(crate) struct PromoteArgs {
     #[command(flatten)]
     pub(crate) on: ReplicaArgs,
+}
+
+fn copies(text: &str) -> Result<Copies, String> {
+    match text {
+        "local" => Ok(Copies::Local),
+        "quorum" => Ok(Copies::Quorum),
+        "all" => Ok(Copies::All),
+        number => match number.parse() {
+            Ok(copies @ 1..) => Ok(Copies::AtLeast(copies)),
+            _ => Err("expected local, quorum, all, or a number of copies".to_owned()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_a_word_or_a_number() {
+        for (text, wanted) in [
+            ("local", Copies::Local),
+            ("quorum", Copies::Quorum),
+            ("all", Copies::All),
+            ("1", Copies::AtLeast(1)),
+            ("255", Copies::AtLeast(255)),
+        ] {
+            assert_eq!(copies(text), Ok(wanted), "{text}");
+        }
+        for text in ["", "most", "0", "-1", "256", "1.5", "All"] {
+            assert!(copies(text).unwrap_err().contains("or a number"), "{text}");
+        }
+    }
 }

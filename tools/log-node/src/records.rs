@@ -12,7 +12,7 @@ use annals::protocol::request::Copies;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use crate::cli::{AppendArgs, Durability, Reach, TailArgs};
+use crate::cli::{AppendArgs, Reach, TailArgs};
 use crate::error::{Error, Result};
 use crate::out;
 use crate::status::Status;
@@ -33,11 +33,6 @@ fn connect(reach: &Reach) -> Result<Client> {
 
 /// Appends each line, and says which LSNs they have.
 pub(crate) fn append(args: &AppendArgs) -> Result<Status> {
-    let copies = match args.durability {
-        Durability::Local => Copies::Local,
-        Durability::Quorum => Copies::Quorum,
-        Durability::All => Copies::All,
-    };
     let is_stdin = args.file == Path::new("-");
     let lines: Box<dyn BufRead + Send> = match is_stdin {
         true => Box::new(BufReader::new(io::stdin())),
@@ -47,7 +42,7 @@ pub(crate) fn append(args: &AppendArgs) -> Result<Status> {
     // Whoever types wants to see that each line has arrived.
     let tells_each = args.verbose || (is_stdin && io::stdin().is_terminal());
     let (sender, tickets) = mpsc::sync_channel::<Result<(u64, Ticket)>>(args.in_flight as usize);
-    let (file, is_dump) = (args.file.clone(), args.dump);
+    let (file, is_dump, copies) = (args.file.clone(), args.dump, args.durability);
     let feed = move || {
         let fed = feed(lines, &file, is_dump, &client, copies, &sender);
         if let Err(error) = fed {
@@ -56,24 +51,53 @@ pub(crate) fn append(args: &AppendArgs) -> Result<Status> {
         }
     };
     thread::Builder::new().name("lines".to_owned()).spawn(feed).map_err(Error::path("read", &args.file))?;
-    let (mut records, mut first, mut last) = (0_u64, Lsn::ZERO, Lsn::ZERO);
+    let mut tally = Tally::default();
     for ticket in tickets {
         let (line, ticket) = ticket?;
         let receipt = ticket.wait().map_err(|source| Error::Append { line, source })?;
         let lsn = receipt.lsn();
-        if records == 0 {
-            first = lsn;
-        }
-        (records, last) = (records + 1, lsn);
+        tally.count(lsn, receipt.is_committed());
         if tells_each {
             let note = if receipt.is_committed() { "" } else { ", not committed yet" };
             out::print(&format!("{lsn}{note}\n"))?;
         }
     }
-    let s = if records == 1 { "" } else { "s" };
-    let range = if records == 0 { String::new() } else { format!(", {first} to {last}") };
-    eprintln!("appended {records} record{s}{range}");
+    eprintln!("{}", tally.text());
     Ok(Status::Done)
+}
+
+/// What was appended.
+#[derive(Default)]
+struct Tally {
+    records: u64,
+    first: Lsn,
+    last: Lsn,
+    /// Of so many nobody knew, when they were answered, that no failover loses them.
+    uncommitted: u64,
+}
+
+impl Tally {
+    /// One record more was answered.
+    fn count(&mut self, lsn: Lsn, is_committed: bool) {
+        if self.records == 0 {
+            self.first = lsn;
+        }
+        self.records += 1;
+        self.last = lsn;
+        self.uncommitted += u64::from(!is_committed);
+    }
+
+    /// The last line.
+    fn text(&self) -> String {
+        let Tally { records, first, last, uncommitted } = self;
+        let s = if *records == 1 { "" } else { "s" };
+        let range = if *records == 0 { String::new() } else { format!(", {first} to {last}") };
+        let note = match uncommitted {
+            0 => String::new(),
+            some => format!("; {some} not committed yet when answered: a failover may have lost them"),
+        };
+        format!("appended {records} record{s}{range}{note}")
+    }
 }
 
 /// The record that a line of `log-recover dump --json` holds: `None` for one of the protocol's own.
@@ -193,6 +217,21 @@ impl Printer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Only whoever typed, or asked for each LSN, was told.
+    #[test]
+    fn the_last_line_tells_how_many_were_not_committed() {
+        let told = |each: &[bool]| {
+            let mut tally = Tally::default();
+            each.iter().zip(7..).for_each(|(is_committed, lsn)| tally.count(Lsn::new(lsn), *is_committed));
+            tally.text()
+        };
+        assert_eq!(told(&[]), "appended 0 records");
+        assert_eq!(told(&[true]), "appended 1 record, 7 to 7");
+        assert_eq!(told(&[true, true, true]), "appended 3 records, 7 to 9");
+        let some = told(&[false, true, false]);
+        assert!(some.starts_with("appended 3 records, 7 to 9; 2 not committed yet"), "{some}");
+    }
 
     #[test]
     fn a_dump_gives_back_the_records_and_leaves_out_the_protocols_own() {

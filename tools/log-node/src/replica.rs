@@ -127,8 +127,8 @@ mod tests {
     use super::*;
     use crate::settings::EVERY_SETTING;
 
-    /// Settings that are not the library's: `run` looks at them.
-    const OF_THE_PROCESS: [&str; 3] = ["http", "log_format", "log_level"];
+    /// Settings that are no options: `run` looks at them, and `create` at the priorities.
+    const NO_OPTIONS: [&str; 4] = ["http", "log_format", "log_level", "priorities"];
 
     fn options_of(table: &toml::Table) -> String {
         let settings: ReplicaSettings = table.clone().try_into().unwrap();
@@ -186,7 +186,7 @@ mod tests {
                 _ => others.remove(key),
             };
             let is_without_effect = options_of(&others) == with_all;
-            assert_eq!(is_without_effect, OF_THE_PROCESS.contains(&key.as_str()), "{key}");
+            assert_eq!(is_without_effect, NO_OPTIONS.contains(&key.as_str()), "{key}");
         }
     }
 }

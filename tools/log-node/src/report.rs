@@ -46,6 +46,8 @@ pub(crate) struct ElectorateReport {
 pub(crate) struct MemberReport {
     pub(crate) id: u64,
     pub(crate) votes: bool,
+    /// With `policy = "priority"`, the voter with the greatest leads; 0 for learners.
+    pub(crate) priority: u8,
     pub(crate) address: Option<String>,
 }
 
@@ -125,7 +127,8 @@ fn members(status: &NodeStatus) -> Vec<MemberReport> {
         .map(|member| {
             let address = status.addresses.iter().find(|(known, _)| *known == member.id);
             let address = address.map(|(_, address)| address.clone());
-            MemberReport { id: member.id.get(), votes: membership.votes(member), address }
+            let (votes, priority) = (membership.votes(member), membership.priority(member));
+            MemberReport { id: member.id.get(), votes, priority, address }
         })
         .collect();
     members.sort_by_key(|member| member.id);

@@ -11,7 +11,7 @@ use annals::ReplicaId;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use crate::address::{self, Cluster, Peer};
+use crate::address::{self, Cluster, Peer, Preference};
 use crate::error::{Error, Result};
 use crate::size::{Size, Span};
 
@@ -69,6 +69,10 @@ settings! {
         /// Who takes over when the primary is gone [default: automatic]
         #[arg(long, value_name = "WHO", help_heading = "Failover")]
         policy: Policy,
+        /// Whom the policy priority prefers, the greatest number first, when the cluster is made: 1=20,2=10,... [default:
+        /// nobody, all have 0]
+        #[arg(long, value_name = "ID=N", value_delimiter = ',', help_heading = "Failover")]
+        priorities: Vec<Preference>,
         /// Synced copies that commit a record, when the cluster is made [default: a majority]
         #[arg(long, value_name = "N", requires = "election_quorum", help_heading = "Failover")]
         write_quorum: u8,
@@ -247,6 +251,7 @@ pub(crate) const EVERY_SETTING: &str = r#"
     cert = "/etc/annals/replica-2.pem"
     key = "replica-2.key"
     policy = "manual"
+    priorities = ["2=10", "3=5"]
     write_quorum = 2
     election_quorum = 3
     heartbeat = "20ms"

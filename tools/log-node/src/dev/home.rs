@@ -14,7 +14,7 @@ use crate::certs;
 use crate::cli::DevArgs;
 use crate::create;
 use crate::error::{Error, Result};
-use crate::settings::{ClientSettings, LogFormat, ReplicaSettings};
+use crate::settings::{ClientSettings, LogFormat, Policy, ReplicaSettings};
 
 /// Written last: where it is, the cluster was made as a whole.
 const CLIENT: &str = "client.toml";
@@ -30,6 +30,8 @@ const REPLICAS: u8 = 3;
 /// A development cluster's directory.
 pub(crate) struct Home {
     dir: PathBuf,
+    /// Whether nobody leads before an operator says who.
+    is_manual: bool,
     replicas: Vec<DevReplica>,
     client: ClientSettings,
 }
@@ -63,6 +65,15 @@ pub(crate) fn open(args: &DevArgs) -> Result<(Home, bool)> {
         make(args)?;
     }
     let home = read(&args.dir)?;
+    if !is_new && (args.policy.is_some() || args.priorities.is_some()) {
+        let dir = args.dir.display();
+        return Err(Error::BadSetting {
+            reason: format!(
+                "the cluster in {dir} is there already; leave --policy and --priorities out (`policy` can be changed in \
+                 each {dir}/replica-N.toml), or name a new directory"
+            ),
+        });
+    }
     match args.replicas {
         Some(wanted) if usize::from(wanted) != home.replicas.len() => Err(Error::BadSetting {
             reason: format!(
@@ -80,6 +91,7 @@ pub(crate) fn open(args: &DevArgs) -> Result<(Home, bool)> {
 fn read(dir: &Path) -> Result<Home> {
     let client = ClientSettings::default().with_file(Some(&dir.join(CLIENT)))?;
     let mut replicas = vec![];
+    let mut is_manual = false;
     for id in 1.. {
         let config = dir.join(format!("replica-{id}.toml"));
         if !config.exists() {
@@ -90,20 +102,32 @@ fn read(dir: &Path) -> Result<Home> {
             settings.members().find(|(peer, _)| peer.get() == id).map(|(_, address)| address.to_owned());
         let address = own.or(settings.listen.map(|listen| listen.to_string())).unwrap_or_default();
         replicas.push(DevReplica { id, config, address, http: settings.http });
+        is_manual |= settings.policy == Some(Policy::Manual);
     }
-    Ok(Home { dir: dir.to_owned(), replicas, client })
+    Ok(Home { dir: dir.to_owned(), is_manual, replicas, client })
 }
 
 fn make(args: &DevArgs) -> Result<()> {
     let count = u64::from(args.replicas.unwrap_or(REPLICAS));
     let ports = ports(args.port, count)?;
-    let certificates = args.dir.join("certs");
-    let authority = certs::authority(&certificates, None)?;
     let peers: Vec<Peer> = ports
         .iter()
         .zip(1..)
         .map(|(ports, id)| Peer { id: ReplicaId::new(id), address: ports.listen.to_string() })
         .collect();
+    let common = ReplicaSettings {
+        peers: Some(peers.clone()),
+        ca: Some(Path::new("certs").join("ca.pem")),
+        policy: args.policy,
+        priorities: args.priorities.clone(),
+        log_format: Some(LogFormat::Text),
+        log_level: Some("info".to_owned()),
+        ..ReplicaSettings::default()
+    };
+    // What makes no sense is told before anything is made.
+    create::voters(&common)?;
+    let certificates = args.dir.join("certs");
+    let authority = certs::authority(&certificates, None)?;
     for (ports, id) in ports.iter().zip(1..) {
         certs::replica(&certificates, &authority, id, CERTIFICATE_DAYS)?;
         let file = |ending: &str| Path::new("certs").join(format!("{}.{ending}", certs::replica_stem(id)));
@@ -112,14 +136,10 @@ fn make(args: &DevArgs) -> Result<()> {
             id: Some(id),
             dir: Some(PathBuf::from(format!("replica-{id}"))),
             listen: Some(ports.listen),
-            peers: Some(peers.clone()),
-            ca: Some(Path::new("certs").join("ca.pem")),
             cert: Some(file("pem")),
             key: Some(file("key")),
             http: Some(ports.http),
-            log_format: Some(LogFormat::Text),
-            log_level: Some("info".to_owned()),
-            ..ReplicaSettings::default()
+            ..common.clone()
         };
         let config = args.dir.join(format!("replica-{id}.toml"));
         write(&config, &settings.to_toml())?;
@@ -199,6 +219,11 @@ pub(crate) fn program() -> String {
 impl Home {
     pub(crate) fn replicas(&self) -> &[DevReplica] {
         &self.replicas
+    }
+
+    /// Whether nobody leads before an operator says who.
+    pub(crate) fn is_manual(&self) -> bool {
+        self.is_manual
     }
 
     /// Where the replicas are.

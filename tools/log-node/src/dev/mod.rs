@@ -61,6 +61,12 @@ pub(crate) fn run(args: &DevArgs) -> Result<Status> {
     }
     let what = if is_new { "new cluster" } else { "cluster" };
     out::print(&format!("{what} of {} replicas in {}, starting\n", children.len(), args.dir.display()))?;
+    if home.is_manual() {
+        let (program, config) = (home::program(), home.client_config());
+        out::print(&format!(
+            "nobody leads until you say who; from another terminal: {program} promote -c {config} 1\n"
+        ))?;
+    }
     let ready = events.clone();
     watch_for_primary(&home, move |primary| drop(ready.send(Event::Ready { primary })))?;
     attend(&home, &mut children, &heard)

@@ -31,22 +31,33 @@ impl Cluster {
 
     /// The same in another directory of the scratch.
     pub(crate) fn start_at(scratch: Scratch, name: &'static str, args: &str) -> Cluster {
+        let mut cluster = Cluster::begin_at(scratch, name, args);
+        cluster.wait_until_ready();
+        cluster
+    }
+
+    /// The same, and nobody waits until there is a primary.
+    pub(crate) fn begin_at(scratch: Scratch, name: &'static str, args: &str) -> Cluster {
         let dev = scratch.start(&format!("dev --dir {name} --until-stdin-ends {args}"));
-        let mut cluster = Cluster { scratch, dev, name, processes: BTreeMap::new(), pages: BTreeMap::new() };
-        cluster.dev.wait_for("ready: ");
-        cluster.dev.wait_for("Ctrl-C here");
-        for line in cluster.dev.said.clone() {
+        Cluster { scratch, dev, name, processes: BTreeMap::new(), pages: BTreeMap::new() }
+    }
+
+    /// Waits until it says that there is a primary, and which processes it consists of.
+    #[track_caller]
+    pub(crate) fn wait_until_ready(&mut self) {
+        self.dev.wait_for("ready: ");
+        self.dev.wait_for("Ctrl-C here");
+        for line in self.dev.said.clone() {
             let words: Vec<&str> = line.split_whitespace().collect();
             if let [id, "primary" | "backup", process, _, page] = words[..] {
                 let id = id.parse().unwrap();
                 let process = process.parse();
-                let ended = || format!("replica {id} has ended:\n{}", cluster.dev.said.join("\n"));
-                cluster.processes.insert(id, process.unwrap_or_else(|_| panic!("{}", ended())));
+                let ended = || format!("replica {id} has ended:\n{}", self.dev.said.join("\n"));
+                self.processes.insert(id, process.unwrap_or_else(|_| panic!("{}", ended())));
                 let page = page.trim_start_matches("http://").trim_end_matches('/');
-                cluster.pages.insert(id, page.to_owned());
+                self.pages.insert(id, page.to_owned());
             }
         }
-        cluster
     }
 
     /// Runs a command as the cluster's client.
@@ -104,6 +115,43 @@ impl Cluster {
     #[track_caller]
     pub(crate) fn wait_until_well(&self) {
         self.wait_for("all is well", |seen| seen["is_well"] == true);
+    }
+
+    /// Waits until all replicas answer, whether one of them leads or not.
+    #[track_caller]
+    pub(crate) fn wait_until_all_answer(&self) {
+        self.wait_for("all answer", |seen| {
+            let all = seen["replicas"].as_array().unwrap();
+            all.iter().all(|replica| replica["report"].is_object())
+        });
+    }
+
+    /// Waits until all replicas are as they should be, and have the same records on their disks.
+    #[track_caller]
+    pub(crate) fn wait_until_all_have_all(&self) -> Value {
+        self.wait_for("all have all", |seen| {
+            let all = seen["replicas"].as_array().unwrap();
+            let durable = |at: usize| all[at]["report"]["durable"].as_u64();
+            seen["is_well"] == true && (1..all.len()).all(|at| durable(at) == durable(0))
+        })
+    }
+
+    /// Lets a replica lead where nobody does. It refuses as long as it may still have heard somebody, and wants to be asked
+    /// again then.
+    #[track_caller]
+    pub(crate) fn promote(&self, id: u64) -> Said {
+        let command = format!("promote -c {}/client.toml {id} --deadline 60s", self.name);
+        let mut said = self.scratch.run(&command);
+        wait_until("the promotion is heeded", || {
+            let is_early =
+                said.err.contains("ask again if it is gone") || said.err.contains("try again in a moment");
+            if is_early {
+                said = self.scratch.run(&command);
+            }
+            !is_early
+        });
+        assert_eq!(said.status, 0, "{}{}\n{}", said.out, said.err, self.dev.so_far());
+        said
     }
 
     pub(crate) fn kill(&mut self, id: u64) {

@@ -15,6 +15,10 @@ fn a_cluster_is_started_appended_to_and_ended_and_is_there_again() {
     assert_eq!(cluster.records(), lines("line", 500));
     let said = cluster.scratch.expect(64, "dev --dir c --replicas 5");
     assert!(said.err.contains("has 3 replicas"), "{}", said.err);
+    for later in ["--policy manual", "--priorities 2=10"] {
+        let said = cluster.scratch.expect(64, &format!("dev --dir c {later}"));
+        assert!(said.err.contains("is there already"), "{}", said.err);
+    }
     let said = cluster.scratch.expect(3, "dev --dir c");
     assert!(
         said.err.contains("another process has the port") && said.out.is_empty(),

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::cluster::{Cluster, lines};
-use crate::scratch::signal;
+use crate::scratch::{Scratch, signal};
 
 #[test]
 fn nothing_is_lost_or_doubled_when_the_primary_is_killed() {
@@ -94,6 +94,62 @@ fn the_role_is_handed_to_whom_the_operator_names() {
         assert_eq!((seen["primary"].as_u64(), epoch(&seen)), (Some(to), before + 1), "one election: {seen}");
         before = epoch(&seen);
     }
+}
+
+#[test]
+fn the_preferred_replica_leads_and_leads_again_when_it_has_come_back() {
+    let args = "--replicas 3 --port 0 --policy priority --priorities 2=10";
+    let mut cluster = Cluster::start_in(Scratch::new(), args);
+    let seen = cluster.wait_for("the preferred one leads", |seen| seen["primary"] == 2);
+    let members = seen["replicas"][1]["report"]["members"].as_array().unwrap();
+    let priorities: Vec<_> = members.iter().map(|member| member["priority"].as_u64()).collect();
+    assert_eq!(priorities, [Some(0), Some(10), Some(0)], "{seen}");
+    cluster.append(&lines("before", 50));
+    cluster.kill(2);
+    cluster.append(&lines("after", 50));
+    let _again = cluster.start_again(2);
+    cluster.wait_for("the preferred one leads again", |seen| seen["primary"] == 2);
+    assert_eq!(cluster.records(), [lines("before", 50), lines("after", 50)].concat());
+}
+
+/// What is seen when replicas 2 and 3 have lived through some ten more of the shortest election timeouts.
+fn overdue(cluster: &Cluster) -> serde_json::Value {
+    let uptimes = |seen: &serde_json::Value| {
+        let uptime = |at: usize| seen["replicas"][at]["report"]["uptime_s"].as_f64();
+        uptime(1).zip(uptime(2))
+    };
+    let before = cluster.wait_for("both answer", |seen| uptimes(seen).is_some());
+    let before = uptimes(&before).unwrap();
+    cluster.wait_for("an election is overdue", |seen| {
+        uptimes(seen).is_some_and(|now| now.0 > before.0 + 1.5 && now.1 > before.1 + 1.5)
+    })
+}
+
+#[test]
+fn under_the_manual_policy_whoever_the_operator_names_leads_and_nobody_else() {
+    let args = "--replicas 3 --port 0 --policy manual";
+    let mut cluster = Cluster::begin_at(Scratch::new(), "c", args);
+    cluster.dev.wait_for("nobody leads until you say who");
+    cluster.wait_until_all_answer();
+    assert!(overdue(&cluster)["primary"].is_null(), "{}", cluster.dev.so_far());
+    let said = cluster.promote(1);
+    assert!(said.out.contains("All voters answer: nothing is lost."), "{}", said.out);
+    cluster.wait_until_ready();
+    cluster.append(&lines("before", 50));
+    let seen = cluster.wait_until_all_have_all();
+    assert_eq!(seen["primary"], 1, "{seen}");
+
+    cluster.kill(1);
+    assert!(overdue(&cluster)["primary"].is_null(), "{}", cluster.dev.so_far());
+    let said = cluster.promote(2);
+    let has = |text: &str| assert!(said.out.contains(text), "no {text:?} in:\n{}", said.out);
+    has(&format!("everything up to record {} on its disk", seen["replicas"][1]["report"]["durable"]));
+    has("No committed record is lost");
+    has("Lost may be what replica 1 alone has");
+    has("replica 2 is primary now, in epoch ");
+    assert_eq!(cluster.overview()["primary"], 2);
+    cluster.append(&lines("after", 50));
+    assert_eq!(cluster.records(), [lines("before", 50), lines("after", 50)].concat());
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod cluster;
 mod dev;
 #[cfg(target_os = "linux")]
 mod disks;
+mod durability;
 mod failover;
 mod members;
 mod noise;

@@ -54,12 +54,12 @@ fn what_a_snapshot_covers_is_trimmed() {
         (0..3).all(|at| committed(at) > Some(200))
     });
     for id in 1..=3 {
-        let said = cluster.expect(0, &format!("snapshot {id}"));
-        assert!(
-            said.out.contains(&format!("replica {id}: a snapshot covers everything up to record")),
-            "{}",
-            said.out
-        );
+        // On the last it is left to the trim, which takes one first: there is no state machine.
+        if id != 3 {
+            let said = cluster.expect(0, &format!("snapshot {id}"));
+            let told = format!("replica {id}: a snapshot covers everything up to record");
+            assert!(said.out.contains(&told), "{}", said.out);
+        }
         let said = cluster.expect(0, &format!("trim {id} --through 100"));
         let (_, begins) = said.out.trim_end().split_once("begins at record ").unwrap();
         let (begins, why) = begins.split_once(": ").unwrap_or((begins, ""));

@@ -23,13 +23,7 @@ fn log_recover() -> PathBuf {
 fn the_records_of_a_survivor_go_to_a_new_cluster() {
     let mut cluster = Cluster::start();
     cluster.append(&lines("line", 300));
-    let whole = cluster.wait_for("all have all", |seen| {
-        let durable = |at: usize| seen["replicas"][at]["report"]["durable"].as_u64();
-        seen["is_well"] == true
-            && durable(0) >= Some(300)
-            && durable(0) == durable(1)
-            && durable(1) == durable(2)
-    });
+    let whole = cluster.wait_until_all_have_all();
     let survivor = whole["primary"].as_u64().unwrap() % 3 + 1;
     for gone in (1..=3).filter(|id| *id != survivor) {
         cluster.kill(gone);

@@ -3,6 +3,8 @@
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
 
+use serde_json::Value;
+
 use crate::scratch::Scratch;
 
 const COMMANDS: [&str; 13] = [
@@ -42,11 +44,16 @@ fn wrong_usage_is_status_64() {
         "run --id 1 --cluster abc",
         "run --heartbeat 30",
         "run --peers 1=nowhere",
+        "run --priorities 1",
+        "run --priorities 1=256",
+        "dev --dir c --policy nobody",
         "run --config odd.toml",
         "status",
         "status --every 1s",
         "append --endpoints nowhere",
         "append --durability most",
+        "append --durability 0",
+        "append --durability 256",
         "tail --from 0",
         "tail --from x",
         "trim 1",
@@ -113,6 +120,21 @@ fn a_port_in_use_is_told_before_anything_is_made() {
 }
 
 #[test]
+fn priorities_that_make_no_sense_are_told_before_anything_is_made() {
+    let scratch = Scratch::new();
+    for (priorities, told) in [("4=10", "names replica 4"), ("2=10,2=5", "names replica 2 twice")] {
+        let said = scratch.expect(64, &format!("dev --dir c --port 0 --priorities {priorities}"));
+        assert!(said.err.contains(told), "{}", said.err);
+        assert_eq!(fs::read_dir(scratch.path("c")).unwrap().count(), 0);
+    }
+    let flags = alone(&scratch, "127.0.0.1:9");
+    let said = scratch.expect(64, &format!("create {flags} --priorities 2=10"));
+    assert!(said.err.contains("names replica 2"), "{}", said.err);
+    assert!(!scratch.path("data").exists());
+    scratch.expect(0, &format!("create {flags} --priorities 1=10"));
+}
+
+#[test]
 fn certificates_are_made_once_and_added_to() {
     let scratch = Scratch::new();
     let first = scratch.expect(0, "certs --dir certs --replicas 2 --client admin:me,append:shop").out;
@@ -151,6 +173,33 @@ fn a_replica_is_created_once_and_never_by_run() {
     scratch.expect(0, &format!("create {flags}"));
     let said = scratch.expect(3, &format!("create {flags}"));
     assert!(said.err.contains("already") && said.err.contains("log-node run"), "{}", said.err);
+}
+
+#[test]
+fn every_line_of_a_log_in_json_is_an_object() {
+    let scratch = Scratch::new();
+    let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let flags = alone(&scratch, &free.to_string());
+    scratch.expect(0, &format!("create {flags}"));
+    let level = "--log-level info,annals=debug";
+    let mut replica = scratch.start(&format!("run {flags} --until-stdin-ends --log-format json {level}"));
+    replica.wait_for("the replica runs");
+    replica.let_go();
+    let (status, said) = replica.wait();
+    assert!(status.success(), "{said}");
+    let lines = said.lines().map(|line| {
+        let object: serde_json::Map<String, Value> =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        for key in ["timestamp", "level", "target", "message"] {
+            assert!(object[key].is_string(), "{key}: {line}");
+        }
+        object
+    });
+    let lines: Vec<_> = lines.collect();
+    let runs = lines.iter().find(|line| line["message"] == "the replica runs").unwrap();
+    // What belongs to an event is beside its words, to be looked for by machines.
+    assert_eq!((&runs["level"], &runs["replica"]), (&Value::from("INFO"), &Value::from(1)), "{said}");
+    assert_eq!(runs["listen"], free.to_string());
 }
 
 #[test]

@@ -1,0 +1,56 @@
+//! How many copies an append waits for, and what the user is told of it.
+
+use std::fs;
+
+use crate::cluster::{Cluster, lines};
+use crate::scratch::{Said, Scratch};
+
+fn append(cluster: &Cluster, status: i32, flags: &str, count: u64) -> Said {
+    let input = format!("{}\n", lines("line", count).join("\n"));
+    cluster.scratch.expect_fed(status, &format!("append -c c/client.toml --deadline 30s {flags}"), &input)
+}
+
+#[test]
+fn an_append_waits_for_as_many_copies_as_it_says_and_not_for_more_than_there_are() {
+    let cluster = Cluster::start();
+    for copies in ["1", "2", "3", "quorum", "all"] {
+        let said = append(&cluster, 0, &format!("--durability {copies}"), 3);
+        assert!(said.err.starts_with("appended 3 records, "), "{}", said.err);
+        assert!(!said.err.contains("not committed"), "{}", said.err);
+    }
+    let said = append(&cluster, 3, "--durability 4", 1);
+    assert!(said.err.contains("more copies than there are members (3)"), "{}", said.err);
+    assert_eq!(cluster.records().len(), 15);
+}
+
+#[test]
+fn the_last_line_counts_the_records_that_were_not_committed_when_they_were_answered() {
+    let mut cluster = Cluster::begin_at(Scratch::new(), "c", "--replicas 3 --port 0 --policy manual");
+    cluster.dev.wait_for("nobody leads until you say who");
+    cluster.dev.signal("INT");
+    cluster.dev.wait();
+    // Replica 1 is to lead for longer than anybody waits here after it has lost its quorum: nothing is committed then.
+    let path = cluster.scratch.path("c/replica-1.toml");
+    let settings = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{settings}election_min = \"5m\"\nelection_max = \"10m\"\n")).unwrap();
+    let mut cluster = Cluster::begin_at(cluster.scratch, "c", "");
+    cluster.wait_until_all_answer();
+    cluster.promote(2);
+    cluster.wait_until_ready();
+    cluster.wait_until_all_have_all();
+    cluster.expect(0, "transfer --to 1 --deadline 60s");
+    let mut appending = cluster.scratch.start("append -c c/client.toml -v --durability local --deadline 60s");
+    appending.type_line("first");
+    appending.wait_for("");
+    cluster.kill(2);
+    cluster.kill(3);
+    for line in ["second", "third"] {
+        appending.type_line(line);
+        appending.wait_for(", not committed yet");
+    }
+    appending.let_go();
+    let (status, said) = appending.wait();
+    let marked = said.lines().filter(|line| line.ends_with(", not committed yet")).count();
+    let told = format!("; {marked} not committed yet when answered: a failover may have lost them");
+    assert!(status.success() && said.contains("appended 3 records, ") && said.contains(&told), "{said}");
+}
