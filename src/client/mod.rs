@@ -34,8 +34,8 @@
 //! and of its clones, are taken in their order. While some are on their way the next gather, and go together in one
 //! request: give all threads a clone of one client rather than a client each.
 //!
-//! What is in flight is bounded: past that [`append`](Client::append) waits, and [`try_append`](Client::try_append) says
-//! so. An append that is not done by the [deadline](ClientOptions::deadline) is given up.
+//! What is in flight is bounded: past that [`append`](Client::append) waits, [`append_async`](Client::append_async) is
+//! awaited without blocking the thread, and [`try_append`](Client::try_append) says so. An append that is not done by the [deadline](ClientOptions::deadline) is given up.
 //!
 //! This room may import `transport` and all above it. The client's mind is `machine`, which knows no thread, clock or
 //! connection; the rest carries out what it says.
@@ -247,7 +247,11 @@ impl Client {
         self.command(Target::Primary, Request::Transfer { to })
     }
 
-    /// Has a replica stand for election now: with the manual policy, and when a quorum has to be found again.
+    /// Has a replica stand for election now: with the [manual policy](crate::protocol::FailoverPolicy::Manual), when the
+    /// primary is gone. While the replica hears one, this is refused: [`transfer`](Client::transfer) hands over.
+    ///
+    /// It is elected by a quorum of the voters, and not without one: what brings a quorum back is its replicas. If those are
+    /// gone for good, the way out is a new cluster with the records of a survivor.
     ///
     /// ```no_run
     /// # fn choose(client: &annals::client::Client) -> annals::client::Result<()> {
