@@ -2,16 +2,15 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use annals::protocol::request::ClientRole;
 use annals::transport::TransportError;
 use quinn::{Connecting, Connection, ConnectionError, TransportErrorCode};
 use tokio::net::UdpSocket;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::place::{CLUSTER, Caller, LONG, Papers, Place, Told};
-use crate::raw::Raw;
+use crate::raw::{GREETING, Raw};
 
 /// A beginning of a connection: the replica has answered it, and the answer has come no further than here.
 struct HalfOpen {
@@ -72,8 +71,8 @@ impl HalfOpen {
         }
     }
 
-    /// Passes on everything from now on, until the connection stands on both sides.
-    async fn lead_on(self, place: &Place) -> Connection {
+    /// Passes on everything from now on, until the connection stands on both sides and has a session.
+    async fn lead_on(self) -> Connection {
         let HalfOpen { connecting, way, client, answer, .. } = self;
         way.outside.send_to(&answer, client).await.unwrap();
         let (there, back) = (Arc::clone(&way), way);
@@ -89,12 +88,10 @@ impl HalfOpen {
             }
         });
         let connection = connecting.await.unwrap();
-        let stands = async {
-            while place.transport.stats().connections == 0 {
-                sleep(Duration::from_millis(1)).await;
-            }
-        };
-        timeout(LONG, stands).await.unwrap();
+        let (mut output, mut input) = connection.open_bi().await.unwrap();
+        output.write_all(&GREETING).await.unwrap();
+        // The replica's own: it knows who is there.
+        timeout(LONG, input.read_chunk(16, true)).await.unwrap().unwrap();
         connection
     }
 }
@@ -129,7 +126,7 @@ fn beginnings_are_bounded_and_from_a_quarter_on_a_proof_is_asked_for() {
 
     // Whoever has said who it is counts no more among them.
     let last = half_open.pop().unwrap();
-    let _stands = raw.runtime.block_on(last.lead_on(&place));
+    let _stands = raw.runtime.block_on(last.lead_on());
     let caller = Caller::open(&files, &place.address());
     assert!(matches!(caller.told(), Told::Opened(..)));
 }
