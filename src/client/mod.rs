@@ -34,12 +34,13 @@
 //! and of its clones, are taken in their order. While some are on their way the next gather, and go together in one
 //! request: give all threads a clone of one client rather than a client each.
 //!
-//! What is in flight is bounded: past that [`append`](Client::append) waits, and [`try_append`](Client::try_append) says
-//! so. An append that is not done by the [deadline](ClientOptions::deadline) is given up.
+//! What is in flight is bounded: past that [`append`](Client::append) waits, [`append_async`](Client::append_async) is
+//! awaited without blocking the thread, and [`try_append`](Client::try_append) says so. An append that is not done by the [deadline](ClientOptions::deadline) is given up.
 //!
 //! This room may import `transport` and all above it. The client's mind is `machine`, which knows no thread, clock or
 //! connection; the rest carries out what it says.
 
+mod appends;
 mod clock;
 mod error;
 mod machine;
@@ -51,20 +52,18 @@ mod ticket;
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::future::poll_fn;
 use std::hash::BuildHasher;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use self::machine::{Batch, Call, Machine, Place, Settings};
+use self::machine::{Call, Machine, Settings};
 use self::network::Network;
-use self::options::BATCH_RECORDS_MAX;
 use self::shared::Shared;
 use crate::protocol::Change;
-use crate::protocol::request::{Copies, NodeStatus, Reply, Request};
+use crate::protocol::request::{NodeStatus, Reply, Request};
 use crate::types::{Lsn, LsnRange, ReplicaId};
 
 pub use self::error::{ClientError, Result};
@@ -126,214 +125,6 @@ impl Client {
         let seed = RandomState::new().hash_one(endpoints);
         let shared = Shared::new(Machine::new(settings, endpoints, seed), network);
         Client { handle: Arc::new(Handle { shared, deadline, alone_bytes }) }
-    }
-
-    /// Appends a record, to be synced by a write quorum. Returns at once with a ticket, unless too much is in flight: then
-    /// it waits for room.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let cluster = alone(|options| options)?;
-    /// # let files = &cluster.client;
-    /// # let client = annals::client::ClientOptions::new([&cluster.address])
-    /// #     .certificates(&files.ca, &files.cert, &files.key)
-    /// #     .connect()?;
-    /// let tickets = [client.append(b"one")?, client.append(b"two")?]; // on their way together
-    /// let mut lsns = Vec::new();
-    /// for ticket in tickets {
-    ///     lsns.push(ticket.wait()?.lsn());
-    /// }
-    /// assert_eq!(lsns[1], lsns[0].next());
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`ClientError::TimedOut`] if there is no room by the deadline, and what the ticket says.
-    pub fn append(&self, record: &[u8]) -> Result<Ticket> {
-        self.append_with(record, Copies::Quorum)
-    }
-
-    /// Appends a record and says how durable it is to be before its ticket is answered.
-    ///
-    /// With [`Copies::Local`] it may be lost after that, so it is not numbered either: if the primary is lost before it
-    /// answers, the outcome is [`ClientError::Unknown`].
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let cluster = alone(|options| options)?;
-    /// # let files = &cluster.client;
-    /// # let client = annals::client::ClientOptions::new([&cluster.address])
-    /// #     .certificates(&files.ca, &files.cert, &files.key)
-    /// #     .connect()?;
-    /// use annals::protocol::request::Copies;
-    ///
-    /// let receipt = client.append_with(b"two lamps", Copies::All)?.wait()?; // synced by every voter
-    /// assert!(receipt.is_committed());
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// As for [`append`](Client::append).
-    pub fn append_with(&self, record: &[u8], copies: Copies) -> Result<Ticket> {
-        if let Some(batch) = self.alone(record)? {
-            return self.append_alone(batch, copies);
-        }
-        let deadline = Instant::now() + self.handle.deadline;
-        let place = self.handle.shared.with_room(deadline, |machine, now| {
-            machine.append(now, copies, [record].into_iter(), record.len())
-        });
-        self.ticket(place)
-    }
-
-    /// Appends a record if there is room for it.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let cluster = alone(|options| options)?;
-    /// # let files = &cluster.client;
-    /// # let client = annals::client::ClientOptions::new([&cluster.address])
-    /// #     .certificates(&files.ca, &files.cert, &files.key)
-    /// #     .connect()?;
-    /// use annals::client::ClientError;
-    ///
-    /// match client.try_append(b"two lamps") {
-    ///     Ok(ticket) => println!("it is record {}", ticket.wait()?.lsn()),
-    ///     Err(ClientError::Full) => println!("too much is on its way: later"),
-    ///     Err(error) => return Err(error.into()),
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`ClientError::Full`] if not, and what the ticket says.
-    pub fn try_append(&self, record: &[u8]) -> Result<Ticket> {
-        let copies = Copies::Quorum;
-        let place = match self.alone(record)? {
-            Some(batch) => {
-                self.handle.shared.with_room_now(|machine, now| machine.append_whole(now, copies, batch))
-            }
-            None => self.handle.shared.with_room_now(|machine, now| {
-                machine.append(now, copies, [record].into_iter(), record.len())
-            }),
-        };
-        self.ticket(place)
-    }
-
-    /// Appends a record, and awaits room for it instead of blocking; the ticket is awaited by itself.
-    ///
-    /// ```no_run
-    /// # async fn order(client: &annals::client::Client) -> annals::client::Result<()> {
-    /// let ticket = client.append_async(b"two lamps").await?; // has its place
-    /// let receipt = ticket.await?; // is synced by a quorum
-    /// # let _ = receipt;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// What the ticket says.
-    pub async fn append_async(&self, record: &[u8]) -> Result<Ticket> {
-        loop {
-            match self.try_append(record) {
-                Err(ClientError::Full) => {
-                    poll_fn(|context| self.handle.shared.poll_room(context)).await;
-                }
-                appended => return appended,
-            }
-        }
-    }
-
-    /// Appends records that live or die together, with LSNs that follow on one another.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let cluster = alone(|options| options)?;
-    /// # let files = &cluster.client;
-    /// # let client = annals::client::ClientOptions::new([&cluster.address])
-    /// #     .certificates(&files.ca, &files.cert, &files.key)
-    /// #     .connect()?;
-    /// let receipt = client.append_batch(&["two lamps", "one shade"])?.wait()?;
-    /// assert_eq!(receipt.range().map(|range| range.records()), Some(2));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`ClientError::EmptyBatch`] without any, [`ClientError::TooManyRecords`] with more than 65,536; otherwise as for
-    /// [`append`](Client::append).
-    pub fn append_batch<T: AsRef<[u8]>>(&self, records: &[T]) -> Result<Ticket> {
-        self.append_batch_with(records, Copies::Quorum)
-    }
-
-    /// Appends records that live or die together, and says how durable they are to be.
-    ///
-    /// # Errors
-    /// As for [`append_batch`](Client::append_batch).
-    pub fn append_batch_with<T: AsRef<[u8]>>(&self, records: &[T], copies: Copies) -> Result<Ticket> {
-        if records.is_empty() {
-            return Err(ClientError::EmptyBatch);
-        }
-        if records.len() > BATCH_RECORDS_MAX {
-            let (records, max) = (records.len() as u64, BATCH_RECORDS_MAX as u64);
-            return Err(ClientError::TooManyRecords { records, max });
-        }
-        let bytes = records.iter().map(|record| record.as_ref().len()).sum();
-        if bytes >= self.handle.alone_bytes {
-            return self.append_alone(put_together(records.iter().map(AsRef::as_ref), bytes)?, copies);
-        }
-        let deadline = Instant::now() + self.handle.deadline;
-        let place = self.handle.shared.with_room(deadline, |machine, now| {
-            machine.append(now, copies, records.iter().map(AsRef::as_ref), bytes)
-        });
-        self.ticket(place)
-    }
-
-    /// Appends a record and waits for it.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let cluster = alone(|options| options)?;
-    /// # let files = &cluster.client;
-    /// # let client = annals::client::ClientOptions::new([&cluster.address])
-    /// #     .certificates(&files.ca, &files.cert, &files.key)
-    /// #     .connect()?;
-    /// let receipt = client.append_durable(b"two lamps")?;
-    /// println!("record {} is on {:?}", receipt.lsn(), receipt.holders());
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// As for [`append`](Client::append) and [`Ticket::wait`].
-    pub fn append_durable(&self, record: &[u8]) -> Result<Receipt> {
-        self.append(record)?.wait()
-    }
-
-    /// A large record, copied here: not under the lock of all.
-    fn alone(&self, record: &[u8]) -> Result<Option<Batch>> {
-        if record.len() < self.handle.alone_bytes {
-            return Ok(None);
-        }
-        put_together([record].into_iter(), record.len()).map(Some)
-    }
-
-    fn append_alone(&self, batch: Batch, copies: Copies) -> Result<Ticket> {
-        let deadline = Instant::now() + self.handle.deadline;
-        let place =
-            self.handle.shared.with_room(deadline, |machine, now| machine.append_whole(now, copies, batch));
-        self.ticket(place)
-    }
-
-    fn ticket(&self, place: Result<Place>) -> Result<Ticket> {
-        place.map(|place| Ticket::new(place, Arc::clone(&self.handle)))
     }
 
     /// Committed records from one on: as many as are there and fit into so many bytes, at least one unless there is none.
@@ -456,7 +247,11 @@ impl Client {
         self.command(Target::Primary, Request::Transfer { to })
     }
 
-    /// Has a replica stand for election now: with the manual policy, and when a quorum has to be found again.
+    /// Has a replica stand for election now: with the [manual policy](crate::protocol::FailoverPolicy::Manual), when the
+    /// primary is gone. While the replica hears one, this is refused: [`transfer`](Client::transfer) hands over.
+    ///
+    /// It is elected by a quorum of the voters, and not without one: what brings a quorum back is its replicas. If those are
+    /// gone for good, the way out is a new cluster with the records of a survivor.
     ///
     /// ```no_run
     /// # fn choose(client: &annals::client::Client) -> annals::client::Result<()> {
@@ -557,16 +352,4 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").finish_non_exhaustive()
     }
-}
-
-/// Records back to back, of so many bytes in all.
-fn put_together<'a>(records: impl Iterator<Item = &'a [u8]>, bytes: usize) -> Result<Batch> {
-    let mut sizes = Vec::with_capacity(records.size_hint().0);
-    let mut payload = Vec::with_capacity(bytes);
-    for record in records {
-        let too_large = || ClientError::TooLarge { bytes: record.len() as u64, max: u64::from(u32::MAX) };
-        sizes.push(u32::try_from(record.len()).map_err(|_| too_large())?);
-        payload.extend_from_slice(record);
-    }
-    Ok(Batch { sizes, payload: payload.into() })
 }

@@ -65,7 +65,7 @@ impl ClientOptions {
     }
 
     /// Bytes of appends that may be in flight, 64 MiB by default; a record counts 32 more than it has. Past it `append`
-    /// waits, and `try_append` says so.
+    /// waits, `append_async` is awaited, and `try_append` says so.
     pub fn in_flight_bytes_max(mut self, bytes: u64) -> ClientOptions {
         self.settings.in_flight_bytes_max = bytes;
         self

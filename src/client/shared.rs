@@ -116,11 +116,15 @@ impl Shared {
         Ok(told)
     }
 
-    /// Whether there is room for an append; if not, the task is woken when there is.
-    pub(super) fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
+    /// Like [`with`](Shared::with), if there is room for an append; if not, the task is woken when there is.
+    pub(super) fn poll_with_room<T>(
+        &self,
+        context: &mut Context<'_>,
+        tell: impl FnOnce(&mut Machine, Instant) -> T,
+    ) -> Poll<Result<T>> {
         let mut state = self.state.lock();
         if !state.machine.is_full() || state.machine.is_closed() {
-            return Poll::Ready(());
+            return Poll::Ready(self.tell_open(state, tell));
         }
         if !state.tasks.iter().any(|task| task.will_wake(context.waker())) {
             state.tasks.push(context.waker().clone());

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod dialing;
+mod half_open;
 mod lanes;
 mod limits;
 mod moving;
