@@ -47,11 +47,13 @@ fn main() {
         peers(lasting);
     }
     if wanted("clients") {
+        // Without optimisation, beside others, hundreds of handshakes at once take longer than a client waits.
+        let most = if is_test { 16 } else { 256 };
         for (links, outstanding) in [(1, 1), (16, 1), (64, 1), (256, 1), (1, 64), (4, 64)] {
-            clients(links, outstanding, true, lasting);
+            clients(links.min(most), outstanding, true, lasting);
         }
         for links in [16, 64, 256] {
-            clients(links, 1, false, lasting);
+            clients(links.min(most), 1, false, lasting);
         }
     }
     if wanted("idle") {
