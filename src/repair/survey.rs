@@ -16,6 +16,8 @@ use crate::segment::{
 };
 use crate::types::{Epoch, LogId, Lsn};
 
+/// How often the files are listed, while a writer moves them.
+const LISTS: usize = 8;
 /// The largest frame that is read to learn the epoch of a segment.
 const FIRST_FRAME_BYTES_MAX: u64 = 1 << 20;
 
@@ -101,13 +103,28 @@ impl Survey {
     /// [`Error::NotALog`], [`Error::NewerVersion`]; that a file cannot be opened, by its name.
     pub(super) fn take(disk: &dyn Disk) -> Result<Survey> {
         let slots = Slots::read(disk)?;
-        let mut names = disk.list().map_err(|source| Error::io("list files", "", source))?;
-        names.sort();
-        let mut survey =
-            Survey { slots, log_id: None, files: vec![], strays: vec![], unfinished_repair: None };
-        for name in names {
-            survey.note(disk, name)?;
-        }
+        let mut names = list(disk)?;
+        let mut left = LISTS;
+        let mut survey = loop {
+            let mut survey = Survey {
+                slots: slots.clone(),
+                log_id: None,
+                files: vec![],
+                strays: vec![],
+                unfinished_repair: None,
+            };
+            for name in &names {
+                survey.note(disk, name.clone())?;
+            }
+            // A writer gives a segment its name: between the list and the look it would be seen under neither.
+            left -= 1;
+            let before = std::mem::replace(&mut names, list(disk)?);
+            let of_log =
+                |names: &[String]| names.iter().filter(|name| is_of_log(name)).cloned().collect::<Vec<_>>();
+            if left == 0 || of_log(&before) == of_log(&names) {
+                break survey;
+            }
+        };
         if !survey.slots.report.exists && survey.files.is_empty() && survey.unfinished_repair.is_none() {
             return Err(Error::NotALog);
         }
@@ -147,6 +164,18 @@ impl Survey {
         self.strays.push(Stray { file: name.into(), bytes, role });
         Ok(())
     }
+}
+
+/// All names, in order.
+fn list(disk: &dyn Disk) -> Result<Vec<String>> {
+    let mut names = disk.list().map_err(|source| Error::io("list files", "", source))?;
+    names.sort();
+    Ok(names)
+}
+
+/// Whether a file is, was or may become a segment.
+fn is_of_log(name: &str) -> bool {
+    matches!(FileName::of(name), FileName::Segment(_) | FileName::Spare(_))
 }
 
 /// Whether an unfinished file is one that only a log makes: others are nobody's business here.
