@@ -3,11 +3,13 @@
 //! One session carries many requests at a time: each has a number of the client's own, and its reply bears it. The
 //! bytes of records travel beside requests and replies, as they do beside the messages of replicas.
 
+mod copies;
 mod wire;
 
 use std::fmt;
 use std::time::Duration;
 
+pub use self::copies::{Copies, NotCopies};
 pub use self::wire::{
     ADDRESSES_MAX, RECORDS_MAX, TEXT_BYTES_MAX, decode_reply, decode_request, encode_reply, encode_request,
 };
@@ -21,23 +23,6 @@ use crate::types::{ClusterId, DiskId, Epoch, Lsn, LsnRange, ProducerId, ReplicaI
 pub const READS_MAX: usize = 64;
 /// Subscriptions of one session, at most: the next is [`Refused::NotPossible`].
 pub const SUBSCRIPTIONS_MAX: usize = 64;
-
-/// Which synced copies an append waits for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-#[non_exhaustive]
-pub enum Copies {
-    /// The primary's own disk only: weaker than a commit, a failover may lose the record.
-    Local,
-    /// A write quorum: the record is committed, and no failover loses it.
-    #[default]
-    Quorum,
-    /// Every voter of the membership. If the primary's reign ends while it waits for them, the answer is
-    /// [`Refused::Unknown`]: the record may be committed, and not on all of them. A retry with the same number waits for
-    /// them at the next primary.
-    All,
-    /// So many replicas, and a write quorum at least. The same holds of a reign that ends.
-    AtLeast(u8),
-}
 
 /// What is asked.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

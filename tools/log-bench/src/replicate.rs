@@ -61,7 +61,7 @@ fn report(
     let name = plan.name(records).replace("thread", "client");
     let mut report = Report::new(format!("Replicate: {name}"), &Machine::under(place.dir()));
     report.facts.push(("replicas", args.cluster.replicas.to_string()));
-    report.facts.push(("durability", format!("{:?}", args.durability).to_lowercase()));
+    report.facts.push(("durability", args.durability.to_string()));
     report.facts.push(("connections", connections.to_string()));
     let columns = ["run", "appends/s", "MB/s", "p50", "p99", "p99.9", "max", "cpu s/GB"];
     let mut table = Table::new("Acknowledged appends", &columns);
@@ -107,7 +107,7 @@ fn report(
     report.set("size", args.size);
     report.set("batch", args.batch);
     report.set("in_flight", args.in_flight);
-    report.set("durability", format!("{:?}", args.durability).to_lowercase());
+    report.set("durability", args.durability.to_string());
     report.set("records_per_s", records_per_s.median);
     report.set("records_per_s_spread", records_per_s);
     report.set("mb_per_s", spread(|run| run.measured.mb_per_s()).median);

@@ -203,7 +203,7 @@ pub(crate) struct AppendArgs {
     /// Which synced copies each record waits for: quorum (a write quorum: no failover loses it), all (every voter), a
     /// number of replicas (and a write quorum at least), or local (the primary's alone: a failover may lose the record,
     /// and the last line tells of how many that is so)
-    #[arg(long, value_name = "COPIES", default_value = "quorum", value_parser = copies)]
+    #[arg(long, value_name = "COPIES", default_value = "quorum")]
     pub(crate) durability: Copies,
     /// Records on their way at most
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -286,37 +286,4 @@ pub(crate) struct RemoveArgs {
 pub(crate) struct PromoteArgs {
     #[command(flatten)]
     pub(crate) on: ReplicaArgs,
-}
-
-fn copies(text: &str) -> Result<Copies, String> {
-    match text {
-        "local" => Ok(Copies::Local),
-        "quorum" => Ok(Copies::Quorum),
-        "all" => Ok(Copies::All),
-        number => match number.parse() {
-            Ok(copies @ 1..) => Ok(Copies::AtLeast(copies)),
-            _ => Err("expected local, quorum, all, or a number of copies".to_owned()),
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn copies_are_a_word_or_a_number() {
-        for (text, wanted) in [
-            ("local", Copies::Local),
-            ("quorum", Copies::Quorum),
-            ("all", Copies::All),
-            ("1", Copies::AtLeast(1)),
-            ("255", Copies::AtLeast(255)),
-        ] {
-            assert_eq!(copies(text), Ok(wanted), "{text}");
-        }
-        for text in ["", "most", "0", "-1", "256", "1.5", "All"] {
-            assert!(copies(text).unwrap_err().contains("or a number"), "{text}");
-        }
-    }
 }

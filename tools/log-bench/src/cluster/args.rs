@@ -55,7 +55,7 @@ pub(crate) struct ReplicateArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) runs: u32,
     /// Synced copies that each append waits for: local, quorum, all, or a number.
-    #[arg(long, value_name = "COPIES", default_value = "quorum", value_parser = parse_copies)]
+    #[arg(long, value_name = "COPIES", default_value = "quorum")]
     pub(crate) durability: Copies,
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "R", value_parser = parse_rate)]
     pub(crate) rate: Option<f64>,
     /// Synced copies that each append waits for: local, quorum, all, or a number. With local, records may be lost.
-    #[arg(long, value_name = "COPIES", default_value = "quorum", value_parser = parse_copies)]
+    #[arg(long, value_name = "COPIES", default_value = "quorum")]
     pub(crate) durability: Copies,
 }
 
@@ -138,7 +138,7 @@ pub(crate) struct OrdealArgs {
     #[arg(long, value_name = "SIZE", default_value = "256k", value_parser = parse_bytes_above_zero)]
     pub(crate) segment_bytes: u64,
     /// Synced copies that each append waits for: local, quorum, all, or a number. With local it has to fail.
-    #[arg(long, value_name = "COPIES", default_value = "quorum", value_parser = parse_copies)]
+    #[arg(long, value_name = "COPIES", default_value = "quorum")]
     pub(crate) durability: Copies,
     /// Each replica in a network namespace of its own, and links between them are cut too (Linux, root).
     #[arg(long)]
@@ -182,17 +182,5 @@ fn parse_depth(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(depth @ 1..=64) => Ok(depth),
         _ => Err("must be between 1 and 64".to_string()),
-    }
-}
-
-fn parse_copies(text: &str) -> Result<Copies, String> {
-    match text {
-        "local" => Ok(Copies::Local),
-        "quorum" => Ok(Copies::Quorum),
-        "all" => Ok(Copies::All),
-        number => match number.parse() {
-            Ok(copies @ 1..) => Ok(Copies::AtLeast(copies)),
-            _ => Err("expected local, quorum, all, or a number of copies".to_string()),
-        },
     }
 }

@@ -98,7 +98,7 @@ impl Outcome {
         report.set("size", args.size);
         report.set("batch", 1);
         report.set("in_flight", 1);
-        report.set("durability", format!("{:?}", args.durability).to_lowercase());
+        report.set("durability", args.durability.to_string());
         let records_per_s = verdict.acknowledged as f64 / self.lasted.as_secs_f64();
         report.set("records_per_s", rounded(records_per_s));
         report.set("mb_per_s", rounded(records_per_s * args.size as f64 / 1e6));

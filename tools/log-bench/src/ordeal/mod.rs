@@ -211,12 +211,9 @@ fn replay(args: &OrdealArgs, seed: u64, round: u32) -> String {
         let names: Vec<&str> = names.iter().map(clap::builder::PossibleValue::get_name).collect();
         words.push_str(&format!(" --only {}", names.join(",")));
     }
-    match args.durability {
-        Copies::Local => words.push_str(" --durability local"),
-        Copies::All => words.push_str(" --durability all"),
-        Copies::AtLeast(copies) => words.push_str(&format!(" --durability {copies}")),
-        // A quorum is what it is by itself.
-        _ => {}
+    // A quorum is what it is by itself.
+    if args.durability != Copies::Quorum {
+        words.push_str(&format!(" --durability {}", args.durability));
     }
     if args.namespaces {
         words.push_str(" --namespaces");
