@@ -104,33 +104,31 @@ impl Survey {
     pub(super) fn take(disk: &dyn Disk) -> Result<Survey> {
         let slots = Slots::read(disk)?;
         let mut names = list(disk)?;
-        let mut left = LISTS;
-        let mut survey = loop {
-            let mut survey = Survey {
-                slots: slots.clone(),
-                log_id: None,
-                files: vec![],
-                strays: vec![],
-                unfinished_repair: None,
-            };
-            for name in &names {
-                survey.note(disk, name.clone())?;
+        let mut survey = Survey::of(disk, &slots, &names)?;
+        // A writer gives a segment its name: between the list and the look it would be seen under neither.
+        for _ in 1..LISTS {
+            let now = list(disk)?;
+            if of_log(&now).eq(of_log(&names)) {
+                break;
             }
-            // A writer gives a segment its name: between the list and the look it would be seen under neither.
-            left -= 1;
-            let before = std::mem::replace(&mut names, list(disk)?);
-            let of_log =
-                |names: &[String]| names.iter().filter(|name| is_of_log(name)).cloned().collect::<Vec<_>>();
-            if left == 0 || of_log(&before) == of_log(&names) {
-                break survey;
-            }
-        };
+            names = now;
+            survey = Survey::of(disk, &slots, &names)?;
+        }
         if !survey.slots.report.exists && survey.files.is_empty() && survey.unfinished_repair.is_none() {
             return Err(Error::NotALog);
         }
         survey.files.sort_by_key(|found| found.named);
         let by_superblock = survey.slots.known().map(|superblock| superblock.log_id);
         survey.log_id = by_superblock.or_else(|| most_common_id(&survey.files));
+        Ok(survey)
+    }
+
+    /// The files of these names, as far as they are there.
+    fn of(disk: &dyn Disk, slots: &Slots, names: &[String]) -> Result<Survey> {
+        let slots = slots.clone();
+        let mut survey =
+            Survey { slots, log_id: None, files: vec![], strays: vec![], unfinished_repair: None };
+        names.iter().try_for_each(|name| survey.note(disk, name.clone()))?;
         Ok(survey)
     }
 
@@ -173,9 +171,9 @@ fn list(disk: &dyn Disk) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Whether a file is, was or may become a segment.
-fn is_of_log(name: &str) -> bool {
-    matches!(FileName::of(name), FileName::Segment(_) | FileName::Spare(_))
+/// Those of files that are, were or may become segments.
+fn of_log(names: &[String]) -> impl Iterator<Item = &String> {
+    names.iter().filter(|name| matches!(FileName::of(name), FileName::Segment(_) | FileName::Spare(_)))
 }
 
 /// Whether an unfinished file is one that only a log makes: others are nobody's business here.

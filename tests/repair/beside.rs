@@ -1,14 +1,14 @@
 //! Looking at a log beside a writer, and in real directories.
 
 use std::fs::{self, Permissions};
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use annals::disk::sim::SimDisk;
-use annals::disk::{Access, Disk, File, Holder, Lock, RealDisk};
+use annals::disk::{Disk, RealDisk};
 use annals::repair::{self, Opening, Silent};
 use annals::{Error, LogOptions, Lsn, WriteMethod};
 
@@ -146,70 +146,4 @@ fn a_writer_in_this_process_keeps_its_lock_and_goes_on() {
     log.close().unwrap();
     let report = repair::verify(&disk_of(dir.path()), 2, &Silent).unwrap();
     assert_eq!((report.writer, report.last_lsn), (None, Lsn::new(160)));
-}
-
-/// A disk on which a file gets another name as soon as the names have been listed.
-#[derive(Debug)]
-struct Moving {
-    disk: SimDisk,
-    names: Mutex<Option<(String, String)>>,
-}
-
-impl Disk for Moving {
-    fn list(&self) -> io::Result<Vec<String>> {
-        let listed = self.disk.list();
-        if let Some((from, to)) = self.names.lock().unwrap().take() {
-            self.disk.rename(&from, &to)?;
-        }
-        listed
-    }
-
-    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
-        self.disk.open(name, access)
-    }
-
-    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        self.disk.create(name)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-
-    fn sync_dir(&self) -> io::Result<()> {
-        self.disk.sync_dir()
-    }
-
-    fn lock(&self, name: &str) -> io::Result<Lock> {
-        self.disk.lock(name)
-    }
-
-    fn holder(&self, name: &str) -> io::Result<Holder> {
-        self.disk.holder(name)
-    }
-
-    fn entropy(&self) -> u64 {
-        self.disk.entropy()
-    }
-
-    fn wall_ms(&self) -> u64 {
-        self.disk.wall_ms()
-    }
-}
-
-/// Its newest records were overlooked, and the log called whole without them.
-#[test]
-fn a_segment_that_gets_its_name_meanwhile_is_seen_under_one_of_the_two() {
-    let disk = large(false);
-    let last = segments(&disk).pop().unwrap();
-    let whole = verified(&disk);
-    let (spare, named) = ("spare-000099.seg".to_owned(), last);
-    disk.rename(&named, &spare).unwrap();
-    let moving: Arc<dyn Disk> = Arc::new(Moving { disk, names: Mutex::new(Some((spare, named))) });
-    let report = repair::verify(&moving, 2, &Silent).unwrap();
-    assert_eq!((report.last_lsn, report.records), (whole.last_lsn, whole.records), "{report:#?}");
 }

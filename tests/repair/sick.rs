@@ -1,23 +1,37 @@
-//! Blocks that a disk cannot read, always the same ones.
+//! Disks that are strange in one way: blocks that cannot be read, always the same ones; a file that moves.
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use annals::WriteMethod;
 use annals::disk::sim::SimDisk;
 use annals::disk::{Access, Disk, DurableWriter, File, Holder, Lock, Map};
 use annals::repair::{self, Cause, Silent, Step};
 
+use crate::logs::{large, segments, verified};
 use crate::support::{Known, SLOT_BYTES, SUPERBLOCK, files, is_as, shared, verify};
 
-/// A disk that cannot read a part of one of its files. It can do so again under another name: the file is another one
-/// then, or has moved.
-#[derive(Clone, Debug)]
+/// A disk that is strange in one way.
+#[derive(Debug)]
 struct Sick {
     disk: SimDisk,
-    file: &'static str,
-    bytes: Range<u64>,
+    sickness: Sickness,
+}
+
+#[derive(Debug)]
+enum Sickness {
+    /// It cannot read a part of one of its files. It can do so again under another name: the file is another one then, or
+    /// has moved.
+    Unreadable { file: &'static str, bytes: Range<u64> },
+    /// As soon as the names have been listed a file gets another one, once.
+    Moving(Mutex<Option<(String, String)>>),
+}
+
+impl Sick {
+    fn disk(disk: &SimDisk, sickness: Sickness) -> Arc<dyn Disk> {
+        Arc::new(Sick { disk: disk.clone(), sickness })
+    }
 }
 
 #[derive(Debug)]
@@ -29,12 +43,21 @@ struct SickFile {
 impl Disk for Sick {
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
         let file = self.disk.open(name, access)?;
-        let bytes = if name == self.file { self.bytes.clone() } else { 0..0 };
+        let bytes = match &self.sickness {
+            Sickness::Unreadable { file, bytes } if name == *file => bytes.clone(),
+            _ => 0..0,
+        };
         Ok(Arc::new(SickFile { file, bytes }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
+        let listed = self.disk.list();
+        if let Sickness::Moving(names) = &self.sickness
+            && let Some((from, to)) = names.lock().unwrap().take()
+        {
+            self.disk.rename(&from, &to)?;
+        }
+        listed
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
@@ -120,8 +143,7 @@ fn a_slot_that_cannot_be_read_does_not_hide_a_flipped_bit_in_the_other() {
         let other = SLOT_BYTES - slot;
         disk.flip_bit(SUPERBLOCK, other + 100, 3);
         let flipped = files(&disk);
-        let sick = Sick { disk: disk.clone(), file: SUPERBLOCK, bytes: slot..slot + 512 };
-        let sick: Arc<dyn Disk> = Arc::new(sick);
+        let sick = Sick::disk(&disk, Sickness::Unreadable { file: SUPERBLOCK, bytes: slot..slot + 512 });
         let report = repair::verify(&sick, 1, &Silent).unwrap();
         assert!(report.stretches.iter().any(|stretch| stretch.cause == Cause::Unreadable), "{report:#?}");
         let plan = repair::plan(&*sick, &report).unwrap();
@@ -135,4 +157,16 @@ fn a_slot_that_cannot_be_read_does_not_hide_a_flipped_bit_in_the_other() {
         repair::undo(&shared(&disk)).unwrap();
         is_as("undone", &disk, &flipped);
     }
+}
+
+/// Its newest records were overlooked, and the log called whole without them.
+#[test]
+fn a_segment_that_gets_its_name_meanwhile_is_seen_under_one_of_the_two() {
+    let disk = large(false);
+    let whole = verified(&disk);
+    let (spare, named) = ("spare-000099.seg".to_owned(), segments(&disk).pop().unwrap());
+    disk.rename(&named, &spare).unwrap();
+    let moving = Sick::disk(&disk, Sickness::Moving(Mutex::new(Some((spare, named)))));
+    let report = repair::verify(&moving, 2, &Silent).unwrap();
+    assert_eq!((report.last_lsn, report.records), (whole.last_lsn, whole.records), "{report:#?}");
 }
