@@ -334,9 +334,9 @@ mod tests {
     use super::*;
     use crate::client::ClientOptions;
     use crate::client::network::{Ear, Line, Network};
-    use crate::protocol::Role;
-    use crate::protocol::request::{Appended, DiskHealth, NodeStatus, Reply, Request};
-    use crate::types::{ClusterId, DiskId, Epoch, Lsn, LsnRange, ProducerId, ReplicaId};
+    use crate::client::testing::status_of;
+    use crate::protocol::request::{Appended, Reply, Request};
+    use crate::types::{Epoch, Lsn, LsnRange, ProducerId, ReplicaId};
 
     /// Nothing here takes so long, however busy the machine is.
     const LONG: Duration = Duration::from_secs(60);
@@ -414,7 +414,7 @@ mod tests {
     impl Line for Wire {
         fn send(&self, number: u64, request: &Request, _payload: Bytes) {
             match request {
-                Request::Status => tell(&self.ear, number, leads()),
+                Request::Status => tell(&self.ear, number, status_of(1, 1)),
                 Request::Register => tell(&self.ear, number, Reply::Registered(ProducerId::new(1))),
                 Request::Append { copies, sizes, .. } => {
                     let (ear, records) = (Arc::clone(&self.ear), sizes.len() as u64);
@@ -423,29 +423,6 @@ mod tests {
                 other => panic!("nobody asks {other:?}"),
             }
         }
-    }
-
-    fn leads() -> Reply {
-        let (me, epoch) = (ReplicaId::new(1), Epoch::new(1));
-        Reply::Status(Box::new(NodeStatus {
-            cluster: ClusterId::new(1),
-            id: me,
-            disk: DiskId::new(1),
-            role: Role::Primary,
-            epoch,
-            primary: Some(me),
-            first: Lsn::FIRST,
-            last: Lsn::ZERO,
-            durable: Lsn::ZERO,
-            committed: Lsn::ZERO,
-            applied: Lsn::ZERO,
-            snapshot: Lsn::ZERO,
-            membership: None,
-            addresses: vec![],
-            peers: vec![],
-            disk_health: DiskHealth::Good,
-            uptime: Duration::ZERO,
-        }))
     }
 
     /// A task that is polled by hand, and what its ticket is to say.

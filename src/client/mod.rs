@@ -35,7 +35,8 @@
 //! request: give all threads a clone of one client rather than a client each.
 //!
 //! What is in flight is bounded: past that [`append`](Client::append) waits, [`append_async`](Client::append_async) is
-//! awaited without blocking the thread, and [`try_append`](Client::try_append) says so. An append that is not done by the [deadline](ClientOptions::deadline) is given up.
+//! awaited without blocking the thread, and [`try_append`](Client::try_append) says so. An append that is not done by the
+//! [deadline](ClientOptions::deadline) is given up.
 //!
 //! This room may import `transport` and all above it. The client's mind is `machine`, which knows no thread, clock or
 //! connection; the rest carries out what it says.
@@ -48,6 +49,8 @@ mod network;
 mod options;
 mod shared;
 mod subscription;
+#[cfg(test)]
+mod testing;
 mod ticket;
 
 use std::collections::hash_map::RandomState;

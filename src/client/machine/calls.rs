@@ -323,30 +323,8 @@ mod tests {
 
     use super::*;
     use crate::client::machine::Settings;
-    use crate::protocol::request::{DiskHealth, NodeStatus};
-    use crate::types::{ClusterId, DiskId, Epoch, ReplicaId};
-
-    fn status(id: u64, primary: u64) -> Reply {
-        Reply::Status(Box::new(NodeStatus {
-            cluster: ClusterId::new(1),
-            id: ReplicaId::new(id),
-            disk: DiskId::new(1),
-            role: if id == primary { Role::Primary } else { Role::Backup },
-            epoch: Epoch::new(primary),
-            primary: Some(ReplicaId::new(primary)),
-            first: Lsn::FIRST,
-            last: Lsn::ZERO,
-            durable: Lsn::ZERO,
-            committed: Lsn::ZERO,
-            applied: Lsn::ZERO,
-            snapshot: Lsn::ZERO,
-            membership: None,
-            addresses: (1..=3).map(|id| (ReplicaId::new(id), format!("replica-{id}:1"))).collect(),
-            peers: vec![],
-            disk_health: DiskHealth::Good,
-            uptime: Duration::ZERO,
-        }))
-    }
+    use crate::client::testing::status_of;
+    use crate::types::ReplicaId;
 
     /// A client of three replicas, and the clock.
     struct Bench {
@@ -391,7 +369,7 @@ mod tests {
             for (id, number, request) in std::mem::take(&mut self.sent) {
                 if *request == Request::Status {
                     let link = self.links[&id];
-                    self.machine.reply(self.now, link, number, status(id, primary), Bytes::new());
+                    self.machine.reply(self.now, link, number, status_of(id, primary), Bytes::new());
                 }
             }
             self.machine.drive(self.now);
