@@ -20,7 +20,7 @@ const BLOCK: u64 = BLOCK_BYTES as u64;
 const SLACK_BYTES: u64 = INDEX_STRIDE_BYTES + 2 * BLOCK;
 /// From so far before a frame its group is read with it; the header of one that begins earlier is read alone.
 const LEAD_BYTES: u64 = INDEX_STRIDE_BYTES;
-/// Memory that is kept to be filled again, as many times as much as a read takes.
+/// Pieces of memory that are kept to be filled again.
 const KEPT_MAX: usize = 8;
 /// A frame that is larger than what was asked for is read all the same, up to this size.
 const FRAME_BYTES_MAX: u64 = 4 << 20;

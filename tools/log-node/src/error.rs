@@ -195,7 +195,9 @@ impl Error {
             Error::BadDump { .. } => "leave --dump out for a file of plain lines".to_owned(),
             Error::BadReply => "use a log-node of the same version as the replicas".to_owned(),
             Error::NoReplica { .. } | Error::NoPrimary { .. } => {
-                "look with `log-node status`; an election takes a majority of the voters, or as many as `election_quorum` says".to_owned()
+                "look with `log-node status`; an election takes a majority of the voters, or as many as \
+                 `election_quorum` says"
+                    .to_owned()
             }
             Error::Replica { advice, .. } => return advice.map(str::to_owned),
             Error::BadSetting { .. } | Error::NotNeeded { .. } | Error::Stopped => return None,

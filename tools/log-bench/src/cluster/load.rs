@@ -270,12 +270,10 @@ impl Shared {
             let bytes = record(thread as u32, number, self.bytes);
             let begun = self.acknowledgements.began().elapsed();
             let outcome = client.append_with(&bytes, self.copies).and_then(|ticket| ticket.wait());
-            if outcome.is_ok() {
-                self.acknowledgements.note(thread);
-            }
             self.account_for(thread, number, &outcome);
             match outcome {
                 Ok(_) => {
+                    self.acknowledgements.note(thread);
                     let took = self.acknowledgements.began().elapsed() - begun;
                     self.latencies.lock().expect("no thread panics while it notes").push((begun, took));
                 }
