@@ -15,7 +15,8 @@ use annals::protocol::{Envelope, Member, Message};
 use annals::transport::certs::{Authority, Validity};
 use annals::transport::{
     Actor, Arrival, ClientLink, Credentials, Lane, LinkEvents, LinkOptions, Network, TlsFiles, Transport,
-    TransportError, TransportOptions, yardstick,
+    TransportError, TransportOptions,
+    yardstick::{self, Setup},
 };
 use annals::{ClusterId, DiskId, Epoch, ReplicaId};
 use bytes::Bytes;
@@ -64,12 +65,15 @@ fn main() {
     }
 }
 
-/// A raw stream with the same settings: the yardstick of catch-up.
+/// A raw stream as quinn comes, and with the settings of the transport: the yardsticks of catch-up.
 fn raw(lasting: Duration) {
     let dir = tempfile::tempdir().expect("what the bench builds on works");
-    let used = Used::now();
-    let (bytes, taken) = yardstick::raw_stream(lasting, dir.path()).expect("what the bench builds on works");
-    used.bytes("raw stream", bytes, taken);
+    for (part, setup) in [("raw stream", Setup::Stock), ("tuned stream", Setup::Tuned)] {
+        let used = Used::now();
+        let (bytes, taken) =
+            yardstick::raw_stream(setup, lasting, dir.path()).expect("what the bench builds on works");
+        used.bytes(part, bytes, taken);
+    }
 }
 
 /// Groups of 1 MiB on one lane, acknowledged on the control lane, with a window of bytes on their way.

@@ -1,12 +1,12 @@
-//! One stream of QUIC with the settings of this room and nothing around it: what catch-up is measured against.
+//! One stream of QUIC and nothing around it: what catch-up is measured against.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quinn::{Endpoint, TokioRuntime};
+use quinn::{Endpoint, EndpointConfig, TokioRuntime, TransportConfig};
 use tokio::runtime::{Builder, Runtime};
 
 use super::certs::{Authority, Validity};
@@ -26,6 +26,15 @@ const STEM: &str = "yardstick";
 const CLUSTER: ClusterId = ClusterId::new(1);
 const ID: ReplicaId = ReplicaId::new(1);
 
+/// How QUIC is set up, at both ends alike. Certificates and ciphers are the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Setup {
+    /// As quinn comes, and sockets as the operating system gives them.
+    Stock,
+    /// With the settings of this room.
+    Tuned,
+}
+
 /// The end that receives, and drops what it gets.
 pub struct Sink {
     runtime: Runtime,
@@ -37,13 +46,13 @@ impl Sink {
     ///
     /// # Errors
     /// If there is no socket or directory for it.
-    pub fn bind(dir: &Path) -> Result<Sink, TransportError> {
+    pub fn bind(setup: Setup, dir: &Path) -> Result<Sink, TransportError> {
         let authority = Authority::new(CLUSTER, Validity::days(1))?;
         let files = authority.replica(ID, Validity::days(1))?.write(dir, STEM)?;
         let proof = Proof::load(&files)?;
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(proof.server(&files)?));
-        server.transport_config(config());
-        let (runtime, endpoint) = endpoint(Some(server)).map_err(failed)?;
+        server.transport_config(setup.transport());
+        let (runtime, endpoint) = setup.endpoint(Some(server)).map_err(failed)?;
         Ok(Sink { runtime, endpoint })
     }
 
@@ -64,11 +73,11 @@ impl Sink {
     }
 }
 
-/// Sends one stream for so long to a [`Sink`] that has made its certificates in `dir`.
+/// Sends one stream for so long to a [`Sink`] of the same setup, which has made its certificates in `dir`.
 ///
 /// # Errors
 /// If there is no socket for it, or the connection is lost.
-pub fn pour(lasting: Duration, dir: &Path, into: SocketAddr) -> Result<(), TransportError> {
+pub fn pour(setup: Setup, lasting: Duration, dir: &Path, into: SocketAddr) -> Result<(), TransportError> {
     let file = |name: String| dir.join(name);
     let files = TlsFiles {
         ca: file("ca.pem".to_owned()),
@@ -76,8 +85,8 @@ pub fn pour(lasting: Duration, dir: &Path, into: SocketAddr) -> Result<(), Trans
         key: file(format!("{STEM}.key")),
     };
     let mut client = Proof::load(&files)?.client(&files, Speech::Peer)?;
-    client.transport_config(config());
-    let (runtime, sender) = endpoint(None).map_err(failed)?;
+    client.transport_config(setup.transport());
+    let (runtime, sender) = setup.endpoint(None).map_err(failed)?;
     let name = Identity::Replica { cluster: CLUSTER, id: ID }.name();
     runtime.block_on(send(sender, client, into, name, lasting)).ok_or(TransportError::Lost)
 }
@@ -86,26 +95,35 @@ pub fn pour(lasting: Duration, dir: &Path, into: SocketAddr) -> Result<(), Trans
 ///
 /// # Errors
 /// If there is no socket, directory or thread for it.
-pub fn raw_stream(lasting: Duration, dir: &Path) -> Result<(u64, Duration), TransportError> {
-    let sink = Sink::bind(dir)?;
+pub fn raw_stream(setup: Setup, lasting: Duration, dir: &Path) -> Result<(u64, Duration), TransportError> {
+    let sink = Sink::bind(setup, dir)?;
     let address = sink.address()?;
     let received = std::thread::spawn(move || sink.receive());
-    pour(lasting, dir, address)?;
+    pour(setup, lasting, dir, address)?;
     received.join().unwrap_or(Err(TransportError::Lost))
 }
 
-fn config() -> Arc<quinn::TransportConfig> {
-    Arc::new(tuning::transport_config(true, Duration::from_secs(10), None))
-}
+impl Setup {
+    fn transport(self) -> Arc<TransportConfig> {
+        Arc::new(match self {
+            Setup::Stock => TransportConfig::default(),
+            Setup::Tuned => tuning::transport_config(true, Duration::from_secs(10), None),
+        })
+    }
 
-fn endpoint(server: Option<quinn::ServerConfig>) -> std::io::Result<(Runtime, Endpoint)> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let socket = tuning::socket(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-    let endpoint = {
-        let _inside = runtime.enter();
-        Endpoint::new(tuning::endpoint_config(), server, socket, Arc::new(TokioRuntime))?
-    };
-    Ok((runtime, endpoint))
+    fn endpoint(self, server: Option<quinn::ServerConfig>) -> std::io::Result<(Runtime, Endpoint)> {
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (config, socket) = match self {
+            Setup::Stock => (EndpointConfig::default(), UdpSocket::bind(here)?),
+            Setup::Tuned => (tuning::endpoint_config(), tuning::socket(here)?),
+        };
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let endpoint = {
+            let _inside = runtime.enter();
+            Endpoint::new(config, server, socket, Arc::new(TokioRuntime))?
+        };
+        Ok((runtime, endpoint))
+    }
 }
 
 async fn receive(endpoint: Endpoint) -> Option<(u64, Duration)> {

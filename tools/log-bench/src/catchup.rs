@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use annals::client::{Client, Target};
 use annals::protocol::request::PeerLag;
 use annals::protocol::{Change, Member, Stage};
+use annals::transport::yardstick::Setup;
 use annals::{Lsn, ReplicaId};
 use serde::Serialize;
 
@@ -35,9 +36,9 @@ const SNAPSHOT: &str = "from-snapshot";
 const TRIMMED_BYTES: u64 = 1 << 20;
 /// Whoever catches up more slowly is taken for stuck, in the end.
 const BYTES_PER_S_MIN: u64 = 4 << 20;
-/// For so long at most, and so often, a raw stream is measured; the median counts.
-const RAW_MAX: Duration = Duration::from_secs(1);
-const RAW_RUNS: u32 = 3;
+/// For so long at most, and so often, a stream of each setup is measured; the median counts.
+const STREAM_MAX: Duration = Duration::from_secs(1);
+const STREAM_RUNS: usize = 3;
 
 /// What a laggard is, and what goes on meanwhile.
 #[derive(Clone, Copy, Debug)]
@@ -65,10 +66,20 @@ struct Caught {
     start_secs: f64,
     /// In the rest of them.
     mb_per_s: f64,
-    /// Compared with a raw stream.
+    /// Compared with a raw stream, and with one that has the settings of the replicas.
     of_raw: f64,
+    of_tuned: f64,
     /// 99th percentile of the clients' latency, where there were any.
     p99: Option<Latencies>,
+}
+
+/// What one stream of QUIC moves on this machine with nothing around it, in MB/s.
+#[derive(Clone, Copy, Debug)]
+struct Streams {
+    /// As quinn comes.
+    raw: Spread,
+    /// With the settings of the replicas.
+    tuned: Spread,
 }
 
 /// Latencies around a catch-up, in microseconds.
@@ -85,14 +96,14 @@ pub(crate) fn run(args: &CatchupArgs, place: &Place) -> Result<Report> {
     if args.load.cluster.replicas == 1 {
         return Err(no_backup());
     }
-    let raw = raw_mb_per_s(RAW_MAX.min(Duration::from_secs_f64(args.calm)), place)?;
-    let mut caught = from_log(args, raw, place)?;
+    let streams = Streams::measure(STREAM_MAX.min(Duration::from_secs_f64(args.calm)), place)?;
+    let mut caught = from_log(args, streams, place)?;
     place.discard_unless_kept(LOG)?;
-    caught.extend(from_snapshot(args, raw, place)?);
-    Ok(report(args, raw, &caught, place))
+    caught.extend(from_snapshot(args, streams, place)?);
+    Ok(report(args, streams, &caught, place))
 }
 
-fn from_log(args: &CatchupArgs, raw: Spread, place: &Place) -> Result<Vec<Caught>> {
+fn from_log(args: &CatchupArgs, streams: Streams, place: &Place) -> Result<Vec<Caught>> {
     let mut cluster = Cluster::start_on(&args.load.cluster, place, &apart(LOG))?;
     let client = cluster.connect()?;
     let mut caught = Vec::new();
@@ -104,7 +115,7 @@ fn from_log(args: &CatchupArgs, raw: Spread, place: &Place) -> Result<Vec<Caught
         fill(&cluster, args.log_bytes)?;
         total += args.log_bytes;
         let case = Case { from, laggard, has, bytes: args.log_bytes, is_loaded };
-        caught.push(measure(args, &mut cluster, case, raw, |cluster| cluster.restart(laggard))?);
+        caught.push(measure(args, &mut cluster, case, streams, |cluster| cluster.restart(laggard))?);
     }
     let case = Case {
         from: "a blank disk, clients append",
@@ -113,13 +124,13 @@ fn from_log(args: &CatchupArgs, raw: Spread, place: &Place) -> Result<Vec<Caught
         bytes: total,
         is_loaded: true,
     };
-    caught.push(measure(args, &mut cluster, case, raw, |cluster| add(cluster, &client))?);
+    caught.push(measure(args, &mut cluster, case, streams, |cluster| add(cluster, &client))?);
     cluster.end();
     Ok(caught)
 }
 
 /// In a cluster of its own: its replicas have an application with a state.
-fn from_snapshot(args: &CatchupArgs, raw: Spread, place: &Place) -> Result<Vec<Caught>> {
+fn from_snapshot(args: &CatchupArgs, streams: Streams, place: &Place) -> Result<Vec<Caught>> {
     let bytes = args.state_bytes.unwrap_or(args.log_bytes);
     let with_state = ClusterArgs { state_bytes: Some(bytes), ..args.load.cluster.clone() };
     let mut cluster = Cluster::start_on(&with_state, place, &apart(SNAPSHOT))?;
@@ -131,7 +142,7 @@ fn from_snapshot(args: &CatchupArgs, raw: Spread, place: &Place) -> Result<Vec<C
         take_snapshots(&cluster, &client)?;
         cluster.wait(&client, "a log that was trimmed", |status| status.first > last)?;
         let case = Case { from, laggard: cluster.len(), has: Lsn::ZERO, bytes, is_loaded };
-        caught.push(measure(args, &mut cluster, case, raw, |cluster| add(cluster, &client))?);
+        caught.push(measure(args, &mut cluster, case, streams, |cluster| add(cluster, &client))?);
     }
     cluster.end();
     Ok(caught)
@@ -161,18 +172,21 @@ fn add(cluster: &mut Cluster, client: &Client) -> Result<()> {
     change.wait().map_err(Error::cluster("add a replica to"))
 }
 
-/// What one stream of QUIC moves on this machine, with the settings of the replicas and nothing around it.
-fn raw_mb_per_s(length: Duration, place: &Place) -> Result<Spread> {
-    let phase = Phase::steps("measuring a raw stream", RAW_RUNS.into());
-    let dir = place.data("yardstick");
-    std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
-    let mut rates = Vec::new();
-    for run in 1..=RAW_RUNS {
-        progress::check_stopped()?;
-        rates.push(stream::mb_per_s(length, &dir)?);
-        phase.reach(run.into());
+impl Streams {
+    /// In turn, so that both meet the same machine.
+    fn measure(length: Duration, place: &Place) -> Result<Streams> {
+        let phase = Phase::steps("measuring a raw stream", STREAM_RUNS as u64);
+        let dir = place.data("yardstick");
+        std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+        let (mut raw, mut tuned) = (Vec::new(), Vec::new());
+        while raw.len() < STREAM_RUNS {
+            progress::check_stopped()?;
+            raw.push(stream::mb_per_s(Setup::Stock, length, &dir)?);
+            tuned.push(stream::mb_per_s(Setup::Tuned, length, &dir)?);
+            phase.reach(raw.len() as u64);
+        }
+        Ok(Streams { raw: Spread::of(raw), tuned: Spread::of(tuned) })
     }
-    Ok(Spread::of(rates))
 }
 
 /// The place of a replica that does not lead.
@@ -214,7 +228,7 @@ fn measure(
     args: &CatchupArgs,
     cluster: &mut Cluster,
     case: Case,
-    raw: Spread,
+    streams: Streams,
     start: impl FnOnce(&mut Cluster) -> Result<()>,
 ) -> Result<Caught> {
     let client = cluster.connect()?;
@@ -255,9 +269,10 @@ fn measure(
     // Records of one size, but for few.
     let part = left as f64 / (lacks.get() - has.get()).max(1) as f64;
     let mb_per_s = bytes as f64 * part / 1e6 / (secs - start_secs);
-    let of_raw = rounded(mb_per_s / raw.median);
+    let of = |stream: Spread| rounded(mb_per_s / stream.median);
+    let (of_raw, of_tuned) = (of(streams.raw), of(streams.tuned));
     let (secs, start_secs, mb_per_s) = (rounded(secs), rounded(start_secs), rounded(mb_per_s));
-    Ok(Caught { from, bytes, secs, start_secs, mb_per_s, of_raw, p99 })
+    Ok(Caught { from, bytes, secs, start_secs, mb_per_s, of_raw, of_tuned, p99 })
 }
 
 /// How far a laggard has come, as its primary sees it.
@@ -294,12 +309,25 @@ impl Way {
     }
 }
 
-fn report(args: &CatchupArgs, raw: Spread, caught: &[Caught], place: &Place) -> Report {
+fn report(args: &CatchupArgs, streams: Streams, caught: &[Caught], place: &Place) -> Report {
     let title = format!("Catch-up: {} of records", units::bytes(args.log_bytes));
     let mut report = Report::new(title, &Machine::under(place.dir()));
-    let range = format!("{} to {}", units::mb_per_s(raw.min), units::mb_per_s(raw.max));
-    report.facts.push(("raw stream", format!("{} MB/s ({range})", units::mb_per_s(raw.median))));
-    let columns = ["from", "start s", "in all s", "MB/s", "of raw", "clients' p99 before", "during", "after"];
+    let Streams { raw, tuned } = streams;
+    for (fact, rate) in [("raw stream", raw), ("tuned stream", tuned)] {
+        let [median, min, max] = [rate.median, rate.min, rate.max].map(units::mb_per_s);
+        report.facts.push((fact, format!("{median} MB/s ({min} to {max})")));
+    }
+    let columns = [
+        "from",
+        "start s",
+        "in all s",
+        "MB/s",
+        "of raw",
+        "of tuned",
+        "clients' p99 before",
+        "during",
+        "after",
+    ];
     let mut table = Table::new("A replica that lacks records", &columns);
     for one in caught {
         let p99 = |of: fn(&Latencies) -> f64| {
@@ -311,6 +339,7 @@ fn report(args: &CatchupArgs, raw: Spread, caught: &[Caught], place: &Place) -> 
             format!("{:.2}", one.secs),
             units::mb_per_s(one.mb_per_s),
             format!("{:.2}", one.of_raw),
+            format!("{:.2}", one.of_tuned),
             p99(|p99| p99.before_us),
             p99(|p99| p99.during_us),
             p99(|p99| p99.after_us),
@@ -322,14 +351,18 @@ fn report(args: &CatchupArgs, raw: Spread, caught: &[Caught], place: &Place) -> 
          all of it and gets each group as it is appended. The start before that is its process, the opening of its log, the \
          connection, and the agreement on where the logs part; in all s is both. Records appended meanwhile do not count. \
          From a snapshot it is the application's state, whose log is gone: each chunk is synced before the next is asked \
-         for. The raw stream is one of QUIC between two processes with the same settings, without a disk."
+         for. The raw stream is one of QUIC between two processes as quinn comes, the tuned one has the settings of the \
+         replicas; both without a disk."
             .to_string(),
     );
     report.set("workload", "catchup");
     report.set("raw_stream_mb_per_s", rounded(raw.median));
     report.set("raw_stream_mb_per_s_spread", raw);
+    report.set("tuned_stream_mb_per_s", rounded(tuned.median));
+    report.set("tuned_stream_mb_per_s_spread", tuned);
     report.set("catchup_mb_per_s", caught.first().map(|one| one.mb_per_s));
     report.set("catchup_of_raw", caught.first().map(|one| one.of_raw));
+    report.set("catchup_of_tuned", caught.first().map(|one| one.of_tuned));
     report.set("catchup_start_secs", caught.first().map(|one| one.start_secs));
     report.set("catchups", caught);
     report

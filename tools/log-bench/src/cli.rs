@@ -114,7 +114,7 @@ pub(crate) enum Command {
     /// Is one replica of a cluster until its standard input ends.
     #[command(hide = true)]
     ChildReplica(ChildReplicaArgs),
-    /// Receives a raw stream: run by `catchup`.
+    /// Receives a stream: run by `catchup`.
     #[command(hide = true)]
     ChildSink(ChildSinkArgs),
 }
@@ -283,6 +283,9 @@ pub(crate) struct NoCompareArgs {
 pub(crate) struct ChildSinkArgs {
     /// Where its certificates go.
     pub(crate) dir: PathBuf,
+    /// With the settings of the replicas, not as quinn comes.
+    #[arg(long)]
+    pub(crate) tuned: bool,
 }
 
 #[cfg(feature = "peers")]

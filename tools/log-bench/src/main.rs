@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         Some(Command::ChildAppend(args)) => reopen::child_append(args),
         Some(Command::ChildTorture(args)) => torture::child(args),
         Some(Command::ChildReplica(args)) => cluster::replica::child(&args.duty),
-        Some(Command::ChildSink(args)) => stream::child(&args.dir),
+        Some(Command::ChildSink(args)) => stream::child(args),
         _ => measure(&cli),
     };
     match done {

@@ -1,7 +1,6 @@
-//! One raw stream of QUIC from this process to another: what catch-up is measured against.
+//! One stream of QUIC from this process to another: what catch-up is measured against.
 //!
-//! Between two processes of this machine, as catch-up is, with the same TLS and the same settings of the transport. Nothing is
-//! read, written or looked at.
+//! Between two processes of this machine, as catch-up is, with the same TLS. Nothing is read, written or looked at.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
@@ -9,23 +8,30 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use annals::transport::yardstick::{Sink, pour};
+use annals::transport::yardstick::{Setup, Sink, pour};
 
+use crate::cli::ChildSinkArgs;
 use crate::error::{Error, Result};
 
 /// What goes wrong is told as this.
-const DOING: &str = "receiving a raw stream";
+const DOING: &str = "receiving a stream";
 
 /// What a stream moves that lasts for so long, in MB/s.
-pub(crate) fn mb_per_s(lasting: Duration, dir: &Path) -> Result<f64> {
+pub(crate) fn mb_per_s(setup: Setup, lasting: Duration, dir: &Path) -> Result<f64> {
     let program = std::env::current_exe().map_err(Error::io("find", Path::new("log-bench itself")))?;
     let mut command = Command::new(program);
-    command.arg("child-sink").arg(dir).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.arg("child-sink").arg(dir);
+    if setup == Setup::Tuned {
+        command.arg("--tuned");
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(Error::io("start a child process for", dir))?;
     let mut told = BufReader::new(child.stdout.take().expect("asked for above"));
     let mut line = String::new();
     let poured = match told.read_line(&mut line).ok().and_then(|_| line.trim().parse::<SocketAddr>().ok()) {
-        Some(address) => pour(lasting, dir, address).map_err(Error::cluster("measure a raw stream beside")),
+        Some(address) => {
+            pour(setup, lasting, dir, address).map_err(Error::cluster("measure a stream beside"))
+        }
         // It says why, below.
         None => Ok(()),
     };
@@ -48,9 +54,11 @@ pub(crate) fn mb_per_s(lasting: Duration, dir: &Path) -> Result<f64> {
 }
 
 /// The child's side: says where it listens, and then the bytes and the seconds.
-pub(crate) fn child(dir: &Path) -> Result<()> {
-    let wrong = || Error::cluster("measure a raw stream beside");
-    let sink = Sink::bind(dir).map_err(wrong())?;
+pub(crate) fn child(args: &ChildSinkArgs) -> Result<()> {
+    let dir = &args.dir;
+    let setup = if args.tuned { Setup::Tuned } else { Setup::Stock };
+    let wrong = || Error::cluster("measure a stream beside");
+    let sink = Sink::bind(setup, dir).map_err(wrong())?;
     println!("{}", sink.address().map_err(wrong())?);
     std::io::stdout().flush().map_err(Error::io("tell the parent of", dir))?;
     let (bytes, taken) = sink.receive().map_err(wrong())?;

@@ -80,10 +80,16 @@ fn laggards_and_newcomers_catch_up() {
     for (one, is_loaded) in caught.iter().zip([false, true, true, false, true]) {
         assert_eq!(is_above_zero(&one["p99"]["during_us"]), is_loaded, "{object}");
     }
-    assert!(
-        is_above_zero(&object["raw_stream_mb_per_s"]) && is_above_zero(&object["catchup_of_raw"]),
-        "{object}"
-    );
+    for (stream, share, of) in [
+        ("raw_stream_mb_per_s", "catchup_of_raw", "of_raw"),
+        ("tuned_stream_mb_per_s", "catchup_of_tuned", "of_tuned"),
+    ] {
+        assert!(is_above_zero(&object[stream]), "{object}");
+        assert_eq!(object[share], caught[0][of], "{object}");
+        let [mb_per_s, stream] = [&caught[0]["mb_per_s"], &object[stream]].map(|rate| rate.as_f64().unwrap());
+        let share = object[share].as_f64().unwrap();
+        assert!((share * stream / mb_per_s - 1.0).abs() < 0.05, "{object}");
+    }
 }
 
 #[test]
