@@ -5,6 +5,7 @@
 
 mod address;
 mod admin;
+mod bounds;
 mod certs;
 mod cli;
 mod client_name;
