@@ -1,7 +1,7 @@
 //! What a replica says of itself, for programs: the JSON of `status --json` and of the status page.
 
-use annals::protocol::Electorate;
 use annals::protocol::request::{NodeStatus, PeerLag};
+use annals::protocol::{Electorate, Quorums};
 use serde::Serialize;
 
 /// One replica.
@@ -39,6 +39,8 @@ pub(crate) struct ElectorateReport {
     pub(crate) write_quorum: usize,
     /// Votes that make a primary.
     pub(crate) election_quorum: usize,
+    /// Whether both are a majority of however many voters there are.
+    pub(crate) is_majority: bool,
 }
 
 /// One member.
@@ -99,6 +101,7 @@ impl ElectorateReport {
             voters: electorate.voters.iter().map(|voter| voter.member.id.get()).collect(),
             write_quorum: electorate.write_quorum(),
             election_quorum: electorate.election_quorum(),
+            is_majority: electorate.quorums == Quorums::Majority,
         }
     }
 
@@ -148,7 +151,7 @@ pub(crate) mod tests {
     use std::time::Duration;
 
     use annals::protocol::request::DiskHealth;
-    use annals::protocol::{Electorate, Member, Membership, Quorums, Role, Stage, Voter};
+    use annals::protocol::{Member, Membership, Role, Stage, Voter};
     use annals::{ClusterId, DiskId, Epoch, Lsn, ReplicaId};
 
     use super::*;

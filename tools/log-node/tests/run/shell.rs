@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::scratch::Scratch;
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 15] = [
     "dev", "certs", "create", "run", "status", "append", "tail", "transfer", "snapshot", "trim", "add",
-    "remove", "promote",
+    "remove", "priority", "quorums", "promote",
 ];
 
 #[test]
@@ -62,6 +62,13 @@ fn wrong_usage_is_status_64() {
         "trim 1",
         "add 4",
         "remove",
+        "priority 1",
+        "priority 1 256",
+        "quorums",
+        "quorums --write 2",
+        "quorums --write 2 --election 16",
+        "quorums --write 0 --election 2",
+        "quorums --majority --write 2 --election 2",
         "promote x",
     ] {
         let said = scratch.expect(64, args);
