@@ -58,6 +58,14 @@ pub(crate) enum Command {
     /// the file. A primary that is asked to end hands its role over first. SIGHUP reads the certificates again.
     Run(RunArgs),
     /// Shows a table of the replicas: roles, epochs, watermarks, lag and disks
+    ///
+    /// Below the table stands what is not as it should be, and then it ends with status 1: a replica that does not answer,
+    /// does not follow the primary, is recovering or has halted; a disk that is not good; no primary; and a replica that is
+    /// not `streaming`, which is what it is getting. Whoever streams lacks `window` bytes (16m) at most; whoever lacks more
+    /// is catching up until it has almost all.
+    ///
+    /// In the table `first` is the oldest record that a replica has, and `snapshot` what its newest snapshot covers, 0 for
+    /// none. `lag` counts the records of the primary that it has not synced.
     Status(StatusArgs),
     /// Appends each line of a file, or of standard input, as a record
     ///

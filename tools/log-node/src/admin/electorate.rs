@@ -16,7 +16,7 @@ use crate::status::Status;
 pub(crate) fn priority(args: &PriorityArgs) -> Result<Status> {
     let mut operator = Operator::new(&args.on.reach)?;
     let (id, priority) = (args.on.replica, args.priority);
-    let before = operator.wait_until("a primary", |seen| seen.primary.is_some())?;
+    let before = operator.look_for_primary()?;
     let members = membership(&before);
     let member = members.iter().find(|member| member.id == id.get()).ok_or_else(|| unknown(id))?;
     if !member.votes {
@@ -52,7 +52,7 @@ pub(crate) fn quorums(args: &QuorumsArgs) -> Result<Status> {
         (Some(write), Some(election)) => Quorums::Fixed { write, election },
         _ => Quorums::Majority,
     };
-    let before = operator.wait_until("a primary", |seen| seen.primary.is_some())?;
+    let before = operator.look_for_primary()?;
     let now = electorates(&before);
     if let [now] = &now[..]
         && is_so(now, wanted)

@@ -99,7 +99,7 @@ fn wait_for_the_log(operator: &mut Operator, id: u64) -> Result<()> {
 pub(crate) fn remove(args: &RemoveArgs) -> Result<Status> {
     let mut operator = Operator::new(&args.on.reach)?;
     let id = args.on.replica;
-    let before = operator.wait_until("a primary", |seen| seen.primary.is_some())?;
+    let before = operator.look_for_primary()?;
     if !membership(&before).iter().any(|member| member.id == id.get()) {
         return Err(unknown(id));
     }

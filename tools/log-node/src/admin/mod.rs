@@ -101,6 +101,19 @@ impl Operator {
         }
     }
 
+    /// Looks until there is a primary, and gives what was seen.
+    fn look_for_primary(&mut self) -> Result<Overview> {
+        loop {
+            let overview = self.look();
+            if overview.primary.is_some() {
+                return Ok(overview);
+            }
+            if !self.pause() {
+                return Err(Error::NoPrimary { reason: why_no_primary(&overview) });
+            }
+        }
+    }
+
     /// Looks until it is so, and gives what was seen.
     fn wait_until(&mut self, what: &str, is_so: impl Fn(&Overview) -> bool) -> Result<Overview> {
         loop {

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::UdpSocket;
 
 use crate::cluster::{Cluster, lines};
-use crate::scratch::{Running, Scratch};
+use crate::scratch::{Running, Scratch, comes_true};
 
 #[test]
 fn a_replica_is_added_gets_all_records_and_is_removed_again() {
@@ -112,6 +112,34 @@ fn quorums_that_are_changed_commit_with_fewer_and_those_that_miss_each_other_are
     let said = cluster.expect(0, "quorums --majority --deadline 60s");
     assert_eq!(said.out, "3 voters: 2 commit, 2 elect, 1 may be lost at a time\n");
     assert_eq!(cluster.records(), lines("alone", 50));
+}
+
+/// It answers, its disk is good, and it knows the primary: that was called well, whatever it lacked.
+#[test]
+fn a_replica_that_lags_is_not_well_and_the_table_says_which() {
+    let mut cluster = Cluster::start();
+    cluster.wait_until_well();
+    let laggard = cluster.primary() % 3 + 1;
+    cluster.kill(laggard);
+    let record = "x".repeat(1000);
+    cluster.append(&vec![record; 3000]);
+    cluster.dev.signal("INT");
+    cluster.dev.wait();
+    // So slow that it never gets all of it, however quick the machine is.
+    for id in 1..=3 {
+        let path = cluster.scratch.path(&format!("c/replica-{id}.toml"));
+        let settings = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{settings}catch_up_rate = \"1k\"\n")).unwrap();
+    }
+    let cluster = Cluster::start_in(cluster.scratch, "");
+    let told = format!("replica {laggard} does not get records as they are appended: catching up, ");
+    let mut said = cluster.scratch.run("status -c c/client.toml");
+    let is_told = comes_true(|| {
+        said = cluster.scratch.run("status -c c/client.toml");
+        said.out.contains(&told)
+    });
+    assert!(is_told, "{}{}\n{}", said.out, said.err, cluster.dev.so_far());
+    assert_eq!(said.status, 1, "{}", said.out);
 }
 
 #[test]
