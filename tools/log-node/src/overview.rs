@@ -52,7 +52,7 @@ impl Overview {
         let primary =
             replicas.iter().filter_map(|seen| seen.report.as_ref()).find(newest).map(|report| report.id);
         let mut overview = Overview { is_well: false, amiss: vec![], primary, replicas };
-        overview.amiss = overview.amiss();
+        overview.amiss = overview.complaints();
         overview.is_well = overview.amiss.is_empty();
         overview
     }
@@ -62,7 +62,7 @@ impl Overview {
     ///
     /// How far a member lags is no number of records: they may be of any size. Whoever gets them as they are appended lacks
     /// `window` bytes at most, and is fed from the log as soon as it lacks more.
-    fn amiss(&self) -> Vec<String> {
+    fn complaints(&self) -> Vec<String> {
         let mut amiss: Vec<String> =
             self.replicas.iter().filter_map(|seen| self.complaint_of(seen)).collect();
         if let Some(primary) = self.primary_report() {
@@ -101,13 +101,18 @@ impl Overview {
         let Some(seen) = self.replicas.iter().find(|seen| seen.id == Some(id)) else {
             return Some(format!("replica {id} is a member, and nobody knows where it is"));
         };
-        let peer = primary.peers.iter().find(|peer| peer.id == id);
-        if peer.is_some_and(|peer| peer.stage == "streaming") || self.complaint_of(seen).is_some() {
+        if self.complaint_of(seen).is_some() {
             return None;
         }
-        let (stage, lag) = peer.map_or(("unknown to the primary", 0), |peer| (peer.stage, peer.lag));
-        let stage = if stage == "snapshot" { "receiving a snapshot" } else { stage };
-        Some(format!("replica {id} does not get records as they are appended: {stage}, {lag} behind"))
+        let Some(peer) = primary.peers.iter().find(|peer| peer.id == id) else {
+            return Some(format!("replica {id} is a member, and the primary sends it nothing yet"));
+        };
+        let stage = match peer.stage {
+            "streaming" => return None,
+            "snapshot" => "receiving a snapshot",
+            stage => stage,
+        };
+        Some(format!("replica {id} does not get records as they are appended: {stage}, {} behind", peer.lag))
     }
 
     /// The primary's report.
@@ -299,7 +304,7 @@ mod tests {
         all[1].report.as_mut().unwrap().peers.pop();
         let overview = Overview::of(all);
         assert!(
-            !overview.is_well && overview.amiss[0].contains("unknown to the primary"),
+            !overview.is_well && overview.amiss[0].contains("sends it nothing yet"),
             "{:?}",
             overview.amiss
         );
