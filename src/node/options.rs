@@ -21,6 +21,8 @@ use crate::error::Error;
 use crate::protocol::{
     Base, Config, ConfigError, FailoverPolicy, Limits, Member, Membership, Quorums, Timing, Voter,
 };
+#[cfg(feature = "quic")]
+use crate::transport::TransportLimits;
 use crate::types::{ClusterId, DiskId, ReplicaId};
 
 /// How a replica is made, and started.
@@ -78,6 +80,8 @@ pub struct ReplicaOptions {
     pub(super) timing: Timing,
     pub(super) failover: FailoverPolicy,
     pub(super) limits: Limits,
+    #[cfg(feature = "quic")]
+    pub(super) transport: TransportLimits,
     pub(super) quorums: Quorums,
     pub(super) lease_drift_ppm: Option<u32>,
     pub(super) machine: Option<Box<dyn StateMachine>>,
@@ -128,6 +132,8 @@ impl ReplicaOptions {
             timing: Timing::default(),
             failover: FailoverPolicy::default(),
             limits: Limits::default(),
+            #[cfg(feature = "quic")]
+            transport: TransportLimits::default(),
             quorums: Quorums::default(),
             lease_drift_ppm: None,
             machine: None,
@@ -197,6 +203,14 @@ impl ReplicaOptions {
     /// How much of everything.
     pub fn limits(mut self, limits: Limits) -> ReplicaOptions {
         self.limits = limits;
+        self
+    }
+
+    /// How many connections there may be over QUIC, and how much may wait in them. A group that fits into
+    /// [`Limits::group_bytes_max`] has to fit into [`TransportLimits::group_bytes_max`] of the others, too.
+    #[cfg(feature = "quic")]
+    pub fn transport_limits(mut self, limits: TransportLimits) -> ReplicaOptions {
+        self.transport = limits;
         self
     }
 

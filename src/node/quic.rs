@@ -23,14 +23,20 @@ struct Afloat {
 
 /// Opens the socket, and reads the certificates.
 pub(crate) fn place(options: &ReplicaOptions) -> Result<Box<dyn Place>> {
+    let bound = Transport::bind(wanted(options)?).map_err(failed)?;
+    Ok(Box::new(Socket { bound }))
+}
+
+/// What the transport is told.
+fn wanted(options: &ReplicaOptions) -> Result<TransportOptions> {
     let listen = options.listen.ok_or(ReplicaError::Missing { option: "listen" })?;
     let files = options.certificates.clone().ok_or(ReplicaError::Missing { option: "certificates" })?;
     let Certificates { ca, cert, key } = files;
     let tls = TlsFiles { ca, cert, key };
     let mut wanted = TransportOptions::new(listen, options.id, options.known_cluster()?, tls);
     wanted.advertise.clone_from(&options.advertise);
-    let bound = Transport::bind(wanted).map_err(failed)?;
-    Ok(Box::new(Socket { bound }))
+    wanted.limits = options.transport;
+    Ok(wanted)
 }
 
 impl Place for Socket {
@@ -71,4 +77,22 @@ impl Running for Afloat {
 
 fn failed(error: impl Display) -> ReplicaError {
     ReplicaError::Network { reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::TransportLimits;
+    use crate::types::{ClusterId, ReplicaId};
+
+    #[test]
+    fn the_transport_is_told_the_limits_of_the_options() {
+        let limits = TransportLimits { sessions_max: 7, handshakes_max: 8, ..TransportLimits::default() };
+        let options = ReplicaOptions::new(ReplicaId::new(1), "data")
+            .cluster(ClusterId::new(2))
+            .listen("127.0.0.1:0".parse().unwrap())
+            .certificates("ca.pem", "replica.pem", "replica.key");
+        assert_eq!(wanted(&options).unwrap().limits, TransportLimits::default());
+        assert_eq!(wanted(&options.transport_limits(limits)).unwrap().limits, limits);
+    }
 }

@@ -58,6 +58,14 @@ pub(crate) enum Command {
     /// the file. A primary that is asked to end hands its role over first. SIGHUP reads the certificates again.
     Run(RunArgs),
     /// Shows a table of the replicas: roles, epochs, watermarks, lag and disks
+    ///
+    /// Below the table stands what is not as it should be, and then it ends with status 1: a replica that does not answer,
+    /// does not follow the primary, is recovering or has halted; a disk that is not good; no primary; and a replica that is
+    /// not `streaming`, which is what it is getting. Whoever streams lacks `window` bytes (16m) at most; whoever lacks more
+    /// is catching up until it has almost all.
+    ///
+    /// In the table `first` is the oldest record that a replica has, and `snapshot` what its newest snapshot covers, 0 for
+    /// none. `lag` counts the records of the primary that it has not synced.
     Status(StatusArgs),
     /// Appends each line of a file, or of standard input, as a record
     ///
@@ -85,6 +93,17 @@ pub(crate) enum Command {
     ///
     /// Also one that is gone for good. The process of a removed replica can be ended then.
     Remove(RemoveArgs),
+    /// Gives a voter another priority
+    ///
+    /// With `policy = "priority"` the role goes to a voter with a greater priority than the primary's, once that one has
+    /// caught up. The other policies do not look at priorities. A learner has none.
+    Priority(PriorityArgs),
+    /// Says how many copies commit a record, and how many votes make a primary
+    ///
+    /// Any two elections must share a voter, and so must any election and any commit: so that --election is more than half
+    /// of the voters, and --write and --election together are more than all. Where fewer copies commit, a failover needs
+    /// more votes. `status --json` shows what holds.
+    Quorums(QuorumsArgs),
     /// Lets a replica stand for election now: with `policy = "manual"` nobody else does
     Promote(PromoteArgs),
 }
@@ -280,6 +299,30 @@ pub(crate) struct AddArgs {
 pub(crate) struct RemoveArgs {
     #[command(flatten)]
     pub(crate) on: ReplicaArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PriorityArgs {
+    #[command(flatten)]
+    pub(crate) on: ReplicaArgs,
+    /// Its priority: the greatest leads
+    #[arg(value_name = "PRIORITY")]
+    pub(crate) priority: u8,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuorumsArgs {
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    /// Synced copies that commit a record
+    #[arg(long, value_name = "N", requires = "election", value_parser = clap::value_parser!(u8).range(1..=15))]
+    pub(crate) write: Option<u8>,
+    /// Votes that make a primary
+    #[arg(long, value_name = "N", requires = "write", value_parser = clap::value_parser!(u8).range(1..=15))]
+    pub(crate) election: Option<u8>,
+    /// More than half of the voters for either, however many there are
+    #[arg(long, conflicts_with_all = ["write", "election"], required_unless_present = "write")]
+    pub(crate) majority: bool,
 }
 
 #[derive(Debug, Args)]

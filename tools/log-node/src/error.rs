@@ -301,6 +301,7 @@ fn transport_advice(source: &TransportError) -> Option<&'static str> {
         TransportError::Bind { source, .. } => return listen_advice(source),
         TransportError::File { source, .. } => return io_advice(source),
         TransportError::BadFile { .. } => "make it again with `log-node certs`",
+        TransportError::TooMany => "try again later, or give the replica a greater `sessions_max`",
         TransportError::WrongIdentity { .. } => "give the certificate that was made for it",
         _ => return None,
     })

@@ -5,6 +5,7 @@
 
 mod address;
 mod admin;
+mod bounds;
 mod certs;
 mod cli;
 mod client_name;
@@ -68,6 +69,8 @@ fn run(command: &Command) -> Result<Status> {
         Command::Trim(args) => admin::trim(args),
         Command::Add(args) => admin::add(args),
         Command::Remove(args) => admin::remove(args),
+        Command::Priority(args) => admin::priority(args),
+        Command::Quorums(args) => admin::quorums(args),
         Command::Promote(args) => admin::promote(args),
     }
 }

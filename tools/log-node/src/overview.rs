@@ -3,14 +3,15 @@
 use annals_terminal::Table;
 use serde::Serialize;
 
-use crate::report::{ElectorateReport, ReplicaReport};
-use crate::size::Span;
+use crate::report::{ElectorateReport, MemberReport, ReplicaReport};
 
 /// What all replicas have said, or why not.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(crate) struct Overview {
     /// Whether all is as it should be.
     pub(crate) is_well: bool,
+    /// What is not, a sentence for each.
+    pub(crate) amiss: Vec<String>,
     /// Who leads, if all that answered agree.
     pub(crate) primary: Option<u64>,
     pub(crate) replicas: Vec<Seen>,
@@ -50,10 +51,68 @@ impl Overview {
         let newest = |report: &&ReplicaReport| Some(report.epoch) == epoch && report.role == "primary";
         let primary =
             replicas.iter().filter_map(|seen| seen.report.as_ref()).find(newest).map(|report| report.id);
-        let is_well = !replicas.is_empty()
-            && primary.is_some()
-            && replicas.iter().all(|seen| seen.report.as_ref().is_some_and(ReplicaReport::is_well));
-        Overview { is_well, primary, replicas }
+        let mut overview = Overview { is_well: false, amiss: vec![], primary, replicas };
+        overview.amiss = overview.complaints();
+        overview.is_well = overview.amiss.is_empty();
+        overview
+    }
+
+    /// All is as it should be if each replica answers, is well and follows one primary, and if each member gets the records
+    /// from that one as they are appended.
+    ///
+    /// How far a member lags is no number of records: they may be of any size. Whoever gets them as they are appended lacks
+    /// `window` bytes at most, and is fed from the log as soon as it lacks more.
+    fn complaints(&self) -> Vec<String> {
+        let mut amiss: Vec<String> =
+            self.replicas.iter().filter_map(|seen| self.complaint_of(seen)).collect();
+        if let Some(primary) = self.primary_report() {
+            let others = primary.members.iter().filter(|member| member.id != primary.id);
+            amiss.extend(others.filter_map(|member| self.complaint_about(member, primary)));
+        } else if self.replicas.is_empty() {
+            amiss.push("no replica is known".to_owned());
+        } else {
+            amiss.push(format!("no primary: appends wait until {} have elected one", self.electors()));
+        }
+        amiss
+    }
+
+    /// What one of those that were asked does not as it should.
+    fn complaint_of(&self, seen: &Seen) -> Option<String> {
+        let Some(report) = &seen.report else {
+            let error = seen.error.as_deref().unwrap_or("it does not answer");
+            // Most errors say themselves where nobody answers.
+            return Some(match error.contains(&seen.address) {
+                true => error.to_owned(),
+                false => format!("no answer from {}: {error}", seen.address),
+            });
+        };
+        let is_lost = self.primary.is_some() && report.primary != self.primary;
+        report.complaint().or_else(|| {
+            is_lost.then(|| {
+                let primary = self.primary.unwrap_or(0);
+                format!("replica {} does not follow replica {primary}, the primary", report.id)
+            })
+        })
+    }
+
+    /// What a member does not get from the primary. Of those that have said something worse, or nothing, that is enough.
+    fn complaint_about(&self, member: &MemberReport, primary: &ReplicaReport) -> Option<String> {
+        let id = member.id;
+        let Some(seen) = self.replicas.iter().find(|seen| seen.id == Some(id)) else {
+            return Some(format!("replica {id} is a member, and nobody knows where it is"));
+        };
+        if self.complaint_of(seen).is_some() {
+            return None;
+        }
+        let Some(peer) = primary.peers.iter().find(|peer| peer.id == id) else {
+            return Some(format!("replica {id} is a member, and the primary sends it nothing yet"));
+        };
+        let stage = match peer.stage {
+            "streaming" => return None,
+            "snapshot" => "receiving a snapshot",
+            stage => stage,
+        };
+        Some(format!("replica {id} does not get records as they are appended: {stage}, {} behind", peer.lag))
     }
 
     /// The primary's report.
@@ -78,13 +137,15 @@ impl Overview {
     /// A table for a terminal, and what there is to say about it.
     pub(crate) fn text(&self) -> String {
         let mut table = Table::new(&[
-            "replica",
+            "id",
             "role",
             "epoch",
+            "first",
             "appended",
             "durable",
             "committed",
             "applied",
+            "snapshot",
             "lag",
             "getting",
             "disk",
@@ -95,18 +156,8 @@ impl Overview {
             table.row(self.row(seen));
         }
         let mut text = table.text();
-        for seen in &self.replicas {
-            if let Some(error) = &seen.error {
-                // Most errors say themselves where nobody answers.
-                let place = match error.contains(&seen.address) {
-                    true => String::new(),
-                    false => format!("no answer from {}: ", seen.address),
-                };
-                text.push_str(&format!("{place}{error}\n"));
-            }
-        }
-        if self.primary.is_none() && !self.replicas.is_empty() {
-            text.push_str(&format!("no primary: appends wait until {} have elected one\n", self.electors()));
+        for sentence in &self.amiss {
+            text.push_str(&format!("{sentence}\n"));
         }
         text
     }
@@ -127,8 +178,8 @@ impl Overview {
     fn row(&self, seen: &Seen) -> Vec<String> {
         let id = seen.id.map_or("?".to_owned(), |id| id.to_string());
         let Some(report) = &seen.report else {
-            let nothing = ["", "", "", "", "", "", "", "", ""].map(str::to_owned);
-            return [vec![id, "silent".to_owned()], nothing.to_vec(), vec![seen.address.clone()]].concat();
+            let nothing = vec![String::new(); 11];
+            return [vec![id, "silent".to_owned()], nothing, vec![seen.address.clone()]].concat();
         };
         let peers = self.primary_report().map_or(&[][..], |primary| &primary.peers);
         let peer = peers.iter().find(|peer| Some(peer.id) == seen.id);
@@ -137,10 +188,12 @@ impl Overview {
             id,
             report.role.to_owned(),
             report.epoch.to_string(),
+            report.first.to_string(),
             report.appended.to_string(),
             report.durable.to_string(),
             report.committed.to_string(),
             report.applied.to_string(),
+            report.snapshot.to_string(),
             lag.to_string(),
             peer.map_or("", |peer| peer.stage).to_owned(),
             report.disk.to_owned(),
@@ -152,18 +205,18 @@ impl Overview {
 
 /// `42s`, `17m`, `3h`.
 fn up(seconds: f64) -> String {
-    let seconds = seconds as u64;
-    let whole = match seconds {
-        0..120 => seconds,
-        120..7200 => seconds / 60 * 60,
-        _ => seconds / 3600 * 3600,
-    };
-    Span(std::time::Duration::from_secs(whole)).to_string()
+    match seconds as u64 {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7200 => format!("{}m", seconds / 60),
+        seconds => format!("{}h", seconds / 3600),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use annals::protocol::Role;
+    use annals::protocol::request::NodeStatus;
+    use annals::protocol::{Role, Stage};
+    use annals::{Lsn, ReplicaId};
 
     use super::*;
     use crate::report::tests::{among, five, joint, made_up};
@@ -172,21 +225,30 @@ mod tests {
         Seen::answered(format!("127.0.0.1:{}", 7100 + id), ReplicaReport::of(&made_up(id)))
     }
 
+    /// The three, of which replica 3 gets its records this way and has these.
+    fn with_third(stage: Stage, durable: u64) -> Overview {
+        let mut primary = made_up(2);
+        (primary.peers[1].stage, primary.peers[1].durable) = (stage, Lsn::new(durable));
+        let primary = Seen::answered("127.0.0.1:7102".to_owned(), ReplicaReport::of(&primary));
+        Overview::of(vec![seen(1), primary, seen(3)])
+    }
+
     #[test]
-    fn the_table_has_a_line_for_each_replica() {
+    fn the_table_has_a_line_for_each_replica_and_one_for_what_is_amiss() {
         let overview = Overview::of(vec![seen(3), seen(1), seen(2)]);
-        assert!(overview.is_well);
         let text = overview.text();
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(lines.len(), 4, "{text}");
+        assert_eq!(lines.len(), 5, "{text}");
         let backup = [
             "1",
             "backup",
             "7",
+            "1",
             "1201",
             "1200",
             "1200",
             "1200",
+            "1100",
             "1",
             "streaming",
             "good",
@@ -195,7 +257,58 @@ mod tests {
         ];
         assert_eq!(lines[1], backup, "{text}");
         assert_eq!(lines[2][..2], ["2", "primary"], "{text}");
-        assert_eq!(lines[3][7..10], ["501", "catching", "up"], "{text}");
+        assert_eq!(lines[3][9..12], ["501", "catching", "up"], "{text}");
+        let amiss = "replica 3 does not get records as they are appended: catching up, 501 behind";
+        assert_eq!(text.lines().last(), Some(amiss));
+        let usual = with_third(Stage::Streaming, 700).text();
+        assert!(usual.lines().all(|line| line.len() <= 120), "{usual}");
+    }
+
+    /// One that was half a log behind was called well.
+    #[test]
+    fn all_is_well_only_if_each_gets_the_records_as_they_are_appended() {
+        let well = with_third(Stage::Streaming, 700);
+        assert!(well.is_well && well.amiss.is_empty(), "{:?}", well.amiss);
+        for (stage, told) in [
+            (Stage::Probing, "probing, 1 behind"),
+            (Stage::CatchingUp, "catching up, 1 behind"),
+            (Stage::Snapshot, "receiving a snapshot, 1 behind"),
+            (Stage::Mending, "mending, 1 behind"),
+        ] {
+            let overview = with_third(stage, 1200);
+            assert!(!overview.is_well);
+            assert!(matches!(&overview.amiss[..], [one] if one.ends_with(told)), "{:?}", overview.amiss);
+        }
+    }
+
+    #[test]
+    fn who_follows_nobody_or_somebody_else_is_told() {
+        for primary in [None, Some(ReplicaId::new(3))] {
+            let lost = NodeStatus { primary, role: Role::Candidate, ..made_up(1) };
+            let lost = Seen::answered("127.0.0.1:7101".to_owned(), ReplicaReport::of(&lost));
+            let mut all = with_third(Stage::Streaming, 1200).replicas;
+            all[0] = lost;
+            let overview = Overview::of(all);
+            assert!(!overview.is_well);
+            assert_eq!(overview.amiss, ["replica 1 does not follow replica 2, the primary"]);
+        }
+    }
+
+    #[test]
+    fn a_member_whom_nobody_has_seen_or_whom_the_primary_does_not_feed_is_told() {
+        let mut all = with_third(Stage::Streaming, 1200).replicas;
+        let third = all.pop().unwrap();
+        let overview = Overview::of(all.clone());
+        assert_eq!(overview.amiss, ["replica 3 is a member, and nobody knows where it is"]);
+        all.push(third);
+        all[1].report.as_mut().unwrap().peers.pop();
+        let overview = Overview::of(all);
+        assert!(
+            !overview.is_well && overview.amiss[0].contains("sends it nothing yet"),
+            "{:?}",
+            overview.amiss
+        );
+        assert!(!Overview::of(vec![]).is_well);
     }
 
     #[test]
@@ -206,6 +319,7 @@ mod tests {
         assert_eq!(overview.primary, Some(2));
         let text = overview.text();
         assert!(text.contains("  3  silent"), "{text}");
+        assert_eq!(overview.amiss.len(), 1, "what it does not get follows from that: {text}");
         assert!(text.contains("no answer from 127.0.0.1:7103: nobody answers there"), "{text}");
     }
 
@@ -221,6 +335,15 @@ mod tests {
         assert!(changing.contains(expected), "{changing}");
         let silent = Seen::silent("r1:1".to_owned(), Some(1), "nobody answers".to_owned());
         assert!(text(vec![silent]).contains("until enough voters have elected one"));
+    }
+
+    #[test]
+    fn a_time_is_short() {
+        let times =
+            [(0.3, "0s"), (60.0, "60s"), (119.9, "119s"), (120.0, "2m"), (7199.0, "119m"), (7200.0, "2h")];
+        for (seconds, told) in times {
+            assert_eq!(up(seconds), told);
+        }
     }
 
     #[test]

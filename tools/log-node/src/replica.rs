@@ -3,12 +3,15 @@
 use annals::ReplicaId;
 use annals::node::{ReplicaError, ReplicaOptions};
 use annals::protocol::{FailoverPolicy, Limits, Quorums, Timing};
+use annals::transport::TransportLimits;
 
+use crate::bounds;
 use crate::error::{self, Error, Result};
 use crate::settings::{Policy, ReplicaSettings, required};
 
 /// The options of these settings.
 pub(crate) fn options(settings: &ReplicaSettings) -> Result<ReplicaOptions> {
+    bounds::check(settings)?;
     let id = ReplicaId::new(required(settings.id, "id")?);
     let dir = required(settings.dir.as_deref(), "dir")?;
     let others = settings.members().filter(|(peer, _)| *peer != id);
@@ -19,6 +22,7 @@ pub(crate) fn options(settings: &ReplicaSettings) -> Result<ReplicaOptions> {
         .peers(others)
         .timing(timing(settings))
         .limits(limits(settings))
+        .transport_limits(transport_limits(settings))
         .policy(policy(settings.policy))
         .quorums(quorums(settings)?)
         .certificates(
@@ -30,11 +34,28 @@ pub(crate) fn options(settings: &ReplicaSettings) -> Result<ReplicaOptions> {
     if let Some(address) = settings.advertise.clone().or(own) {
         options = options.advertise(address);
     }
+    if let Some(ppm) = settings.lease_drift_ppm {
+        options = options.lease_drift_ppm(ppm);
+    }
+    if let Some(span) = settings.close_max {
+        options = options.close_max(span.0);
+    }
+    if let Some(groups) = settings.depth {
+        options = options.depth(groups);
+    }
+    Ok(disk_options(options, settings))
+}
+
+/// What is kept on the disk, and how often somebody looks after it.
+fn disk_options(mut options: ReplicaOptions, settings: &ReplicaSettings) -> ReplicaOptions {
     if let Some(size) = settings.segment {
         options = options.segment_bytes(size.0);
     }
     if let Some(records) = settings.snapshot_every {
         options = options.snapshot_every(records);
+    }
+    if let Some(size) = settings.snapshot_every_bytes {
+        options = options.snapshot_every_bytes(size.0);
     }
     if let Some(records) = settings.keep_records {
         options = options.keep_records(records);
@@ -45,7 +66,10 @@ pub(crate) fn options(settings: &ReplicaSettings) -> Result<ReplicaOptions> {
     if let Some(size) = settings.snapshot_rate {
         options = options.snapshot_bytes_per_s(size.0);
     }
-    Ok(options)
+    if let Some(size) = settings.scrub_rate {
+        options = options.scrub_bytes_per_s(size.0);
+    }
+    options
 }
 
 fn timing(settings: &ReplicaSettings) -> Timing {
@@ -56,16 +80,34 @@ fn timing(settings: &ReplicaSettings) -> Timing {
         election_max: settings.election_max.map_or(usual.election_max, |span| span.0),
         disk_stall_max: settings.disk_stall_max.map_or(usual.disk_stall_max, |span| span.0),
         transfer_max: settings.transfer_max.map_or(usual.transfer_max, |span| span.0),
-        ..usual
+        absence_max: settings.absence_max.map_or(usual.absence_max, |span| span.0),
     }
 }
 
+/// `group_bytes_max` is no setting: a backup with a smaller one than the primary's would refuse the log for ever. Nor is
+/// `chunk_bytes`, which was measured once for all: how fast a replica catches up is told by `catch_up_rate`.
 fn limits(settings: &ReplicaSettings) -> Limits {
     let usual = Limits::default();
     Limits {
         window_bytes: settings.window.map_or(usual.window_bytes, |size| size.0),
         uncommitted_bytes_max: settings.uncommitted_max.map_or(usual.uncommitted_bytes_max, |size| size.0),
         catch_up_bytes_per_s: settings.catch_up_rate.map(|size| size.0),
+        producers_max: settings.producers_max.unwrap_or(usual.producers_max),
+        waiting_max: settings.waiting_max.unwrap_or(usual.waiting_max),
+        ..usual
+    }
+}
+
+/// The sizes of a group and a request are no settings: all replicas and clients have to have the same. Nor are the queues to
+/// each peer: `window` and `uncommitted_max` bound what gets into them, and smaller ones would only break connections.
+fn transport_limits(settings: &ReplicaSettings) -> TransportLimits {
+    let usual = TransportLimits::default();
+    TransportLimits {
+        sessions_max: settings.sessions_max.unwrap_or(usual.sessions_max),
+        handshakes_max: settings.handshakes_max.unwrap_or(usual.handshakes_max),
+        session_backlog_bytes_max: settings
+            .session_backlog_max
+            .map_or(usual.session_backlog_bytes_max, |size| size.0),
         ..usual
     }
 }
@@ -123,6 +165,7 @@ mod tests {
     use std::time::Duration;
 
     use annals::ClusterId;
+    use clap::CommandFactory;
 
     use super::*;
     use crate::settings::EVERY_SETTING;
@@ -143,13 +186,21 @@ mod tests {
             election_max: Duration::from_secs(4),
             disk_stall_max: Duration::from_secs(1),
             transfer_max: Duration::from_secs(5),
-            ..Timing::default()
+            absence_max: Duration::from_secs(120),
         };
         let limits = Limits {
             catch_up_bytes_per_s: Some(6 << 20),
             window_bytes: 7 << 20,
             uncommitted_bytes_max: 8 << 20,
+            waiting_max: 1000,
+            producers_max: 500,
             ..Limits::default()
+        };
+        let transport_limits = TransportLimits {
+            sessions_max: 100,
+            handshakes_max: 50,
+            session_backlog_bytes_max: 13 << 20,
+            ..TransportLimits::default()
         };
         let peers = [(1, "a.example:7100"), (3, "c.example:7100")];
         let wanted = ReplicaOptions::new(ReplicaId::new(2), "data")
@@ -162,11 +213,17 @@ mod tests {
             .quorums(Quorums::Fixed { write: 2, election: 3 })
             .timing(timing)
             .limits(limits)
+            .transport_limits(transport_limits)
+            .lease_drift_ppm(500)
+            .close_max(Duration::from_secs(20))
+            .depth(3)
             .segment_bytes(9 << 20)
             .snapshot_every(1_000_000)
             .keep_records(100_000)
             .snapshots_kept(3)
-            .snapshot_bytes_per_s(10 << 20);
+            .snapshot_bytes_per_s(10 << 20)
+            .snapshot_every_bytes(11 << 20)
+            .scrub_bytes_per_s(12 << 20);
         assert_eq!(options_of(&toml::from_str(EVERY_SETTING).unwrap()), format!("{wanted:#?}"));
     }
 
@@ -188,5 +245,29 @@ mod tests {
             let is_without_effect = options_of(&others) == with_all;
             assert_eq!(is_without_effect, NO_OPTIONS.contains(&key.as_str()), "{key}");
         }
+    }
+
+    /// A primary with a stalled disk was said to hand over after 1s, and does after 700ms.
+    #[test]
+    fn the_defaults_that_the_help_names_are_the_librarys() {
+        let needed = ["cluster", "id", "dir", "listen", "ca", "cert", "key"];
+        let all: toml::Table = toml::from_str(EVERY_SETTING).unwrap();
+        let least: toml::Table = all.into_iter().filter(|(key, _)| needed.contains(&key.as_str())).collect();
+        let command = crate::cli::Cli::command();
+        let mut checked = vec![];
+        for argument in command.find_subcommand("run").unwrap().get_arguments() {
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            let Some((_, default)) = help.trim_end_matches(']').split_once("[default: ") else { continue };
+            // Others are words, such as "a majority", and no options, or are quoted.
+            if !default.starts_with(|char: char| char.is_ascii_digit()) {
+                continue;
+            }
+            let value = default.parse().map_or_else(|_| toml::Value::from(default), toml::Value::Integer);
+            let mut with = least.clone();
+            with.insert(argument.get_id().to_string(), value);
+            assert_eq!(options_of(&with), options_of(&least), "{}: {default}", argument.get_id());
+            checked.push(argument.get_id().as_str());
+        }
+        assert_eq!(checked.len(), 18, "{checked:?}");
     }
 }

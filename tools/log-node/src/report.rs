@@ -1,7 +1,7 @@
 //! What a replica says of itself, for programs: the JSON of `status --json` and of the status page.
 
-use annals::protocol::Electorate;
 use annals::protocol::request::{NodeStatus, PeerLag};
+use annals::protocol::{Electorate, Quorums};
 use serde::Serialize;
 
 /// One replica.
@@ -39,6 +39,8 @@ pub(crate) struct ElectorateReport {
     pub(crate) write_quorum: usize,
     /// Votes that make a primary.
     pub(crate) election_quorum: usize,
+    /// Whether both are a majority of however many voters there are.
+    pub(crate) is_majority: bool,
 }
 
 /// One member.
@@ -87,9 +89,12 @@ impl ReplicaReport {
         }
     }
 
-    /// Whether it is as it should be.
-    pub(crate) fn is_well(&self) -> bool {
-        matches!(self.role, "primary" | "backup" | "learner") && self.disk == "good" && self.primary.is_some()
+    /// What is not as it should be with it, whoever leads.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        let role = matches!(self.role, "recovering" | "halted").then(|| format!("it is {}", self.role));
+        let disk = (self.disk != "good").then(|| format!("its disk is {}", self.disk));
+        let parts: Vec<String> = role.into_iter().chain(disk).collect();
+        (!parts.is_empty()).then(|| format!("replica {}: {}", self.id, parts.join(", and ")))
     }
 }
 
@@ -99,6 +104,7 @@ impl ElectorateReport {
             voters: electorate.voters.iter().map(|voter| voter.member.id.get()).collect(),
             write_quorum: electorate.write_quorum(),
             election_quorum: electorate.election_quorum(),
+            is_majority: electorate.quorums == Quorums::Majority,
         }
     }
 
@@ -148,7 +154,7 @@ pub(crate) mod tests {
     use std::time::Duration;
 
     use annals::protocol::request::DiskHealth;
-    use annals::protocol::{Electorate, Member, Membership, Quorums, Role, Stage, Voter};
+    use annals::protocol::{Member, Membership, Role, Stage, Voter};
     use annals::{ClusterId, DiskId, Epoch, Lsn, ReplicaId};
 
     use super::*;
@@ -199,7 +205,7 @@ pub(crate) mod tests {
             durable: Lsn::new(if id == 3 { 700 } else { 1200 }),
             committed: Lsn::new(if id == 3 { 690 } else { 1200 }),
             applied: Lsn::new(if id == 3 { 690 } else { 1200 }),
-            snapshot: Lsn::ZERO,
+            snapshot: Lsn::new(if id == 1 { 1100 } else { 0 }),
             membership: Some(Membership::first(voters(1..=3), Quorums::Majority)),
             addresses: (1..=3).map(|id| (replica(id), format!("127.0.0.1:{}", 7100 + id))).collect(),
             peers,
@@ -219,7 +225,7 @@ pub(crate) mod tests {
         );
         assert_eq!(report.members.len(), 3);
         assert_eq!(report.members[0].address.as_deref(), Some("127.0.0.1:7101"));
-        assert!(report.is_well());
+        assert_eq!(report.complaint(), None);
     }
 
     #[test]
@@ -234,12 +240,16 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn who_knows_no_primary_or_has_a_sick_disk_is_not_well() {
+    fn who_has_halted_or_has_a_sick_disk_is_told() {
         let sick = NodeStatus { disk_health: DiskHealth::Stalled, ..made_up(1) };
-        let alone = NodeStatus { primary: None, ..made_up(1) };
         let halted = NodeStatus { role: Role::Halted, ..made_up(1) };
-        for status in [sick, alone, halted] {
-            assert!(!ReplicaReport::of(&status).is_well());
+        let both = NodeStatus { disk_health: DiskHealth::Damaged, role: Role::Recovering, ..made_up(1) };
+        for (status, told) in [
+            (sick, "replica 1: its disk is stalled"),
+            (halted, "replica 1: it is halted"),
+            (both, "replica 1: it is recovering, and its disk is damaged"),
+        ] {
+            assert_eq!(ReplicaReport::of(&status).complaint().as_deref(), Some(told));
         }
     }
 }

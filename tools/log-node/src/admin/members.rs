@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use annals::protocol::request::{NodeStatus, Reply, Request};
 use annals::protocol::{Change, Member};
 
-use super::Operator;
+use super::electorate::still_fits;
+use super::{Operator, unknown};
 use crate::cli::{AddArgs, RemoveArgs};
 use crate::error::{Error, Result};
 use crate::out;
@@ -24,7 +25,12 @@ pub(crate) fn add(args: &AddArgs) -> Result<Status> {
         return Err(Error::BadReply);
     };
     check_newcomer(args, &status)?;
-    let member = membership(&operator.look()).into_iter().find(|member| member.id == newcomer.id.get());
+    let before = operator.look();
+    let member = membership(&before).into_iter().find(|member| member.id == newcomer.id.get());
+    if !args.learner && !member.as_ref().is_some_and(|member| member.votes) {
+        let voters = electorates(&before);
+        still_fits(&voters, voters.first().map_or(0, |now| now.voters.len()) + 1)?;
+    }
     match member {
         Some(member) if member.votes => {
             out::print(&format!("replica {} takes part already\n", newcomer.id))?;
@@ -93,10 +99,14 @@ fn wait_for_the_log(operator: &mut Operator, id: u64) -> Result<()> {
 pub(crate) fn remove(args: &RemoveArgs) -> Result<Status> {
     let mut operator = Operator::new(&args.on.reach)?;
     let id = args.on.replica;
-    let before = operator.wait_until("a primary", |seen| seen.primary.is_some())?;
+    let before = operator.look_for_primary()?;
     if !membership(&before).iter().any(|member| member.id == id.get()) {
-        return Err(Error::NoReplica { id, reason: "the cluster has no such replica".to_owned() });
+        return Err(unknown(id));
     }
+    let voters = electorates(&before);
+    let others =
+        voters.first().map_or(0, |now| now.voters.iter().filter(|voter| **voter != id.get()).count());
+    still_fits(&voters, others)?;
     operator.change(Change::Remove(id))?;
     let is_out = |seen: &Overview| {
         let members = membership(seen);
@@ -109,17 +119,17 @@ pub(crate) fn remove(args: &RemoveArgs) -> Result<Status> {
 }
 
 /// The members, as the primary knows them.
-fn membership(seen: &Overview) -> Vec<MemberReport> {
+pub(super) fn membership(seen: &Overview) -> Vec<MemberReport> {
     seen.primary_report().map_or(vec![], |report| report.members.clone())
 }
 
 /// Who decides, as the primary knows it.
-fn electorates(seen: &Overview) -> Vec<ElectorateReport> {
+pub(super) fn electorates(seen: &Overview) -> Vec<ElectorateReport> {
     seen.primary_report().map_or(vec![], |report| report.electorates.clone())
 }
 
 /// What the membership stands.
-fn quorum_text(electorates: &[ElectorateReport]) -> String {
+pub(super) fn quorum_text(electorates: &[ElectorateReport]) -> String {
     let Some(now) = electorates.first() else { return String::new() };
     let spare = electorates.iter().map(ElectorateReport::spare).min().unwrap_or(0);
     let voters = now.voters.len();

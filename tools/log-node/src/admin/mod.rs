@@ -1,5 +1,6 @@
 //! What operators ask of the cluster: hand over, take snapshots, trim, and change who takes part.
 
+mod electorate;
 mod members;
 mod promote;
 
@@ -17,6 +18,7 @@ use crate::overview::Overview;
 use crate::session::Sessions;
 use crate::status::Status;
 
+pub(crate) use electorate::{priority, quorums};
 pub(crate) use members::{add, remove};
 pub(crate) use promote::promote;
 
@@ -99,6 +101,19 @@ impl Operator {
         }
     }
 
+    /// Looks until there is a primary, and gives what was seen.
+    fn look_for_primary(&mut self) -> Result<Overview> {
+        loop {
+            let overview = self.look();
+            if overview.primary.is_some() {
+                return Ok(overview);
+            }
+            if !self.pause() {
+                return Err(Error::NoPrimary { reason: why_no_primary(&overview) });
+            }
+        }
+    }
+
     /// Looks until it is so, and gives what was seen.
     fn wait_until(&mut self, what: &str, is_so: impl Fn(&Overview) -> bool) -> Result<Overview> {
         loop {
@@ -157,8 +172,12 @@ fn check_successor(seen: &Overview, id: ReplicaId) -> Result<()> {
             let reason = "it is a learner, and never leads".to_owned();
             Err(Error::NoReplica { id, reason })
         }
-        None => Err(Error::NoReplica { id, reason: "the cluster has no such replica".to_owned() }),
+        None => Err(unknown(id)),
     }
+}
+
+fn unknown(id: ReplicaId) -> Error {
+    Error::NoReplica { id, reason: "the cluster has no such replica".to_owned() }
 }
 
 /// Takes a snapshot on one replica.

@@ -109,7 +109,7 @@ fn report_of(seen: &Overview, id: ReplicaId) -> Option<&ReplicaReport> {
 }
 
 /// Those of them who do not answer.
-fn silent(seen: &Overview, voters: &[u64]) -> Vec<String> {
+pub(super) fn silent(seen: &Overview, voters: &[u64]) -> Vec<String> {
     let answers =
         |voter: u64| seen.replicas.iter().any(|each| each.id == Some(voter) && each.report.is_some());
     voters.iter().filter(|voter| !answers(**voter)).map(u64::to_string).collect()

@@ -70,7 +70,7 @@ pub(crate) fn open(args: &DevArgs) -> Result<(Home, bool)> {
         return Err(Error::BadSetting {
             reason: format!(
                 "the cluster in {dir} is there already; leave --policy and --priorities out (`policy` can be changed in \
-                 each {dir}/replica-N.toml), or name a new directory"
+                 each {dir}/replica-N.toml, priorities by `log-node priority`), or name a new directory"
             ),
         });
     }

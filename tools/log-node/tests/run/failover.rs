@@ -165,6 +165,10 @@ fn a_minority_is_not_promoted_and_the_operator_is_told_why() {
         "{}",
         said.err
     );
+    for change in ["priority 1 10", "quorums --majority", "remove 3"] {
+        let said = cluster.expect(3, &format!("{change} --deadline 300ms"));
+        assert!(said.err.contains("there is no primary: 1 of 3 replicas answer"), "{change}: {}", said.err);
+    }
     let said = cluster.expect(3, "promote 2");
     assert!(said.err.contains("replica 2 cannot be asked"), "{}", said.err);
 }

@@ -22,6 +22,20 @@ const LEFT_OUT: &[(&str, Reason)] = &[
     ("create --join", NEWCOMER),
     ("add ", NEWCOMER),
     (
+        "priority ",
+        Tested(
+            "tools/log-node/tests/run/members.rs",
+            "a_priority_that_is_changed_is_heeded_and_a_learner_has_none",
+        ),
+    ),
+    (
+        "quorums ",
+        Tested(
+            "tools/log-node/tests/run/members.rs",
+            "quorums_that_are_changed_commit_with_fewer_and_those_that_miss_each_other_are_refused",
+        ),
+    ),
+    (
         "promote N",
         Tested(
             "tools/log-node/tests/run/failover.rs",

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::scratch::Scratch;
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 15] = [
     "dev", "certs", "create", "run", "status", "append", "tail", "transfer", "snapshot", "trim", "add",
-    "remove", "promote",
+    "remove", "priority", "quorums", "promote",
 ];
 
 #[test]
@@ -46,6 +46,9 @@ fn wrong_usage_is_status_64() {
         "run --peers 1=nowhere",
         "run --priorities 1",
         "run --priorities 1=256",
+        "run --depth 0",
+        "create --scrub-rate 1k",
+        "create --lease-drift-ppm half",
         "dev --dir c --policy nobody",
         "run --config odd.toml",
         "status",
@@ -59,6 +62,13 @@ fn wrong_usage_is_status_64() {
         "trim 1",
         "add 4",
         "remove",
+        "priority 1",
+        "priority 1 256",
+        "quorums",
+        "quorums --write 2",
+        "quorums --write 2 --election 16",
+        "quorums --write 0 --election 2",
+        "quorums --majority --write 2 --election 2",
         "promote x",
     ] {
         let said = scratch.expect(64, args);
@@ -173,6 +183,24 @@ fn a_replica_is_created_once_and_never_by_run() {
     scratch.expect(0, &format!("create {flags}"));
     let said = scratch.expect(3, &format!("create {flags}"));
     assert!(said.err.contains("already") && said.err.contains("log-node run"), "{}", said.err);
+}
+
+#[test]
+fn more_clients_than_the_settings_allow_are_told_so() {
+    let scratch = Scratch::new();
+    let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let flags = alone(&scratch, &free.to_string());
+    scratch.expect(0, "certs --dir certs --client admin:me");
+    scratch.expect(0, &format!("create {flags}"));
+    let mut replica = scratch.start(&format!("run {flags} --sessions-max 1 --until-stdin-ends"));
+    replica.wait_for("the replica runs");
+    let reach =
+        format!("--endpoints {free} --ca certs/ca.pem --cert certs/admin-me.pem --key certs/admin-me.key");
+    scratch.expect_fed(0, &format!("append {reach} --deadline 60s"), "one\n");
+    let mut tail = scratch.start(&format!("tail {reach} --deadline 60s --follow --from 1"));
+    tail.wait_for("one");
+    let said = scratch.expect(3, &format!("snapshot {reach} 1"));
+    assert!(said.err.contains("takes no more connections"), "{}", said.err);
 }
 
 #[test]
