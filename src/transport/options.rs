@@ -65,7 +65,7 @@ pub struct TransportLimits {
     pub bulk_queue_bytes_max: u64,
     /// Bytes that wait in the catch-up lane to one peer.
     pub catch_up_queue_bytes_max: u64,
-    /// Bytes of replies that wait for one client to read them; over it the client is cut off.
+    /// Bytes of replies that wait for one client to read them; if it lets more gather, the next reply cuts it off.
     pub session_backlog_bytes_max: u64,
     /// Clients at a time. Of their connections, which several of them may share, there may be `handshakes_max` more.
     pub sessions_max: usize,

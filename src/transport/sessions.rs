@@ -49,16 +49,19 @@ impl Sessions {
         }
     }
 
-    /// Puts a reply behind those that wait. Who lets too many gather is cut off.
+    /// Puts a reply behind those that wait. Who has let too many gather is cut off instead: what waits counts without this one,
+    /// because a reply alone may be larger than what may wait, and whoever reads gets it.
     pub(crate) fn reply(&mut self, id: SessionId, number: u64, reply: &Reply, payload: &[Bytes]) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.outbox.put(number, |out| request::encode_reply(reply, out), payload);
         if session.outbox.bytes() > self.backlog_bytes_max {
             let _ = session.stream.reset(CloseCode::SlowReader.number());
             session.cut.notify_one();
             self.sessions.remove(&id);
             self.cut_off += 1;
-        } else if !session.is_pending {
+            return;
+        }
+        session.outbox.put(number, |out| request::encode_reply(reply, out), payload);
+        if !session.is_pending {
             session.is_pending = true;
             self.pending.push(id);
         }

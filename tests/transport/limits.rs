@@ -115,6 +115,24 @@ fn who_does_not_read_is_cut_off_and_keeps_nobody_waiting() {
     assert!(connection.close_reason().is_none(), "others may share it");
 }
 
+/// A record of 64 MiB was taken, and nobody could read it: its reply alone was more than might wait.
+#[test]
+fn a_reply_may_be_larger_than_what_may_wait() {
+    let papers = Papers::new(CLUSTER);
+    let mut options = papers.options(1);
+    options.limits.session_backlog_bytes_max = 1 << 20;
+    let place = Place::start(options);
+    let caller = Caller::open(&papers.client(ClientRole::Append), &place.address());
+    let session = place.next(session_of);
+    let record = Bytes::from(vec![7; 4 << 20]);
+    // Both at once: half of what may wait, and before any of that is sent the large one.
+    place.order(move |network| {
+        network.reply(session, 1, &Reply::Done, &[record.slice(..512 << 10)]);
+        network.reply(session, 2, &Reply::Done, &[record]);
+    });
+    assert_eq!([caller.reply(), caller.reply()].map(|(number, ..)| number), [1, 2]);
+}
+
 #[test]
 fn many_links_of_a_process_share_connections_and_end_one_by_one() {
     let papers = Papers::new(CLUSTER);

@@ -131,8 +131,7 @@ settings! {
         /// Connections at a time that have not said yet who they are [default: 256]
         #[arg(long, value_name = "N", help_heading = "Limits")]
         handshakes_max: usize,
-        /// Bytes of answers that wait for a client which does not read them, before it is cut off: more than the largest record
-        /// [default: 64m]
+        /// Bytes of answers that wait for a client which does not read them, before it is cut off [default: 64m]
         #[arg(long, value_name = "SIZE", help_heading = "Limits")]
         session_backlog_max: Size,
         /// Bytes of a segment file of the log [default: 64m]
