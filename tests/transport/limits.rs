@@ -5,7 +5,8 @@ use std::future::{Future, poll_fn};
 use std::task::Poll;
 use std::time::Duration;
 
-use annals::client::{ClientOptions, Target};
+use annals::ClusterId;
+use annals::client::{ClientError, ClientOptions, Target};
 use annals::protocol::request::{ClientRole, Reply};
 use annals::transport::certs::{Authority, Validity};
 use annals::transport::{Arrival, CertificateFault, Credentials, Lane, TlsFiles, TransportError, Whose};
@@ -168,6 +169,55 @@ fn clients_with_the_same_files_share_a_connection_until_the_files_change() {
     place.wait_until(|stats| stats.connections == 1 && stats.sessions == 2);
     drop(clients);
     place.wait_until(|stats| stats.connections == 0);
+}
+
+/// Its role is in the certificate's name, so whoever is connected to sees which one it was.
+#[test]
+fn a_client_that_reads_its_certificate_again_uses_it_for_the_connections_to_come() {
+    let papers = Papers::new(CLUSTER);
+    let places = [1, 2, 3, 4].map(|id| papers.place(id));
+    let files = papers.client(ClientRole::Read);
+    let options = ClientOptions::new([places[0].address()]);
+    let client = options.certificates(&files.ca, &files.cert, &files.key).connect().unwrap();
+    let ask = |place: &Place| drop(client.status(Target::At(place.address())).wait());
+    let role_at = |place: &Place| {
+        ask(place);
+        place.next(|arrival| match arrival {
+            Arrival::Opened { role, .. } => Some(role),
+            _ => None,
+        })
+    };
+    assert_eq!(role_at(&places[0]), ClientRole::Read);
+
+    let renewed = papers.authority.client(ClientRole::Append, "tester", Validity::days(1)).unwrap();
+    assert_eq!(renewed.write(papers.path(), "Read").unwrap(), files, "other bytes in the same places");
+    assert_eq!(role_at(&places[1]), ClientRole::Read, "nobody has read them yet");
+    client.reload_certificates().wait().unwrap();
+    assert_eq!(role_at(&places[2]), ClientRole::Append);
+
+    // Files that are of no use, or of another cluster, change nothing.
+    let before = fs::read(&files.cert).unwrap();
+    fs::write(&files.cert, "no certificate").unwrap();
+    let reason = client.reload_certificates().wait().unwrap_err().to_string();
+    assert!(reason.contains(files.cert.to_str().unwrap()), "{reason}");
+    let other = Authority::new(ClusterId::new(1), Validity::days(1)).unwrap();
+    let foreign = other.client(ClientRole::Admin, "tester", Validity::days(1)).unwrap();
+    let theirs = foreign.write(papers.path(), "Read").unwrap();
+    assert_eq!(theirs, files);
+    let reason = client.reload_certificates().wait().unwrap_err().to_string();
+    assert!(reason.contains(&format!("should be for cluster {CLUSTER}")), "{reason}");
+    fs::write(&files.cert, before).unwrap();
+    let reason = client.reload_certificates().wait().unwrap_err().to_string();
+    assert!(reason.contains(files.key.to_str().unwrap()), "the key is another one's: {reason}");
+    assert_eq!(role_at(&places[3]), ClientRole::Append);
+
+    // The connection from before has stood all the time, with what it was made with.
+    ask(&places[0]);
+    let is_again = |arrival: &Arrival| matches!(arrival, Arrival::Opened { .. } | Arrival::Closed { .. });
+    assert!(!places[0].arrived().iter().any(is_again));
+    let one_more = client.clone();
+    client.close().unwrap();
+    assert_eq!(one_more.reload_certificates().wait(), Err(ClientError::Closed));
 }
 
 #[test]
