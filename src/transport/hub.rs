@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::close::CloseCode;
+use super::expiry::Daily;
 use super::inbox::{Event, Inbox};
 use super::peers::Peers;
 use super::reading;
@@ -42,6 +43,8 @@ pub(crate) struct Hub {
     /// From one probe of silent peers to the next.
     probe: Option<Duration>,
     next_probe: Instant,
+    /// When it is said how long the certificate lasts: any turn will do, and there are many each day.
+    certificate: Daily,
 }
 
 /// What a turn is lent.
@@ -70,6 +73,7 @@ impl Hub {
             deadline: Some(now),
             probe,
             next_probe: now,
+            certificate: Daily::new(now),
             shared,
         }
     }
@@ -92,6 +96,9 @@ impl Hub {
             self.deadline = self.actor.turn(&mut self.net, &mut arrivals);
             arrivals.clear();
             self.shared.note(&mut self.net.peers, &self.net.sessions);
+            if self.certificate.is_due(Instant::now()) {
+                self.shared.tell_end();
+            }
         }
         self.end().await;
     }

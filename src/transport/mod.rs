@@ -26,6 +26,8 @@ mod dial;
 #[cfg(feature = "quic")]
 mod error;
 #[cfg(feature = "quic")]
+mod expiry;
+#[cfg(feature = "quic")]
 mod frame;
 #[cfg(feature = "quic")]
 mod hub;

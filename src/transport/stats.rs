@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 
 use super::Arrival;
 use super::accept::Gate;
 use super::error::TransportError;
+use super::expiry::Standing;
+use super::observe;
 use super::options::TransportOptions;
 use super::peers::{PeerState, Peers};
 use super::sessions::Sessions;
@@ -32,6 +34,8 @@ pub struct TransportStats {
     pub connections: usize,
     /// Connections that were refused or cut off for what they did.
     pub refused: u64,
+    /// When the certificate in use ends, if that can be read.
+    pub certificate_end: Option<SystemTime>,
     /// The peers that are known, in the order of their ids.
     pub peers: Vec<PeerStats>,
 }
@@ -97,6 +101,13 @@ impl Shared {
         }
     }
 
+    /// Says when the certificate ends, and warns if that is soon.
+    pub(crate) fn tell_end(&self) {
+        if let Some(end) = self.gate.configs.end() {
+            observe::certificate(self.options.me, end, Standing::at(SystemTime::now(), end));
+        }
+    }
+
     pub(crate) fn stats(&self) -> TransportStats {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let peer = |state: &PeerState| PeerStats {
@@ -114,6 +125,7 @@ impl Shared {
             sessions: self.gate.sessions(),
             connections: self.gate.connections(),
             refused: read(&self.gate.inbox.refused) + read(&self.cut_off),
+            certificate_end: self.gate.configs.end(),
             peers: self.peers.lock().iter().map(peer).collect(),
         }
     }

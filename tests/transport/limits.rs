@@ -262,6 +262,7 @@ fn certificates_are_reloaded_while_connections_stand() {
     assert!(matches!(refused, TransportError::Certificate { .. }), "{refused}");
 
     // A file that is of no use changes nothing.
+    let end = one.transport.stats().certificate_end.unwrap();
     let ca = papers.path().join("ca.pem");
     let before = fs::read(&ca).unwrap();
     fs::write(&ca, b"nonsense").unwrap();
@@ -269,12 +270,15 @@ fn certificates_are_reloaded_while_connections_stand() {
     assert!(matches!(refused, TransportError::BadFile { .. }), "{refused}");
     old.ask(2, &[]);
     assert_eq!(old.reply().0, 2);
+    assert_eq!(one.transport.stats().certificate_end, Some(end));
 
     // Both authorities, and a certificate of the new one.
-    let issued = next.replica(one.id, Validity::days(1)).unwrap();
+    let longer = Validity { until: end + Duration::from_secs(86_400), ..Validity::days(1) };
+    let issued = next.replica(one.id, longer).unwrap();
     issued.write(papers.path(), "replica-1").unwrap();
     fs::write(&ca, [before, next.certificate().as_bytes().to_vec()].concat()).unwrap();
     one.transport.reload_certificates().unwrap();
+    assert_eq!(one.transport.stats().certificate_end, Some(longer.until));
     let new = Caller::open(&files, &one.address());
     new.ask(3, &[]);
     assert_eq!(new.reply().0, 3);

@@ -102,6 +102,35 @@ fn a_replica_whose_certificate_has_expired_is_let_in_after_a_new_one_and_a_sighu
 }
 
 #[test]
+fn a_certificate_that_ends_soon_is_warned_of_at_the_start_and_when_it_is_read_again() {
+    let mut cluster = Cluster::start();
+    cluster.kill(3);
+    let ends_in = |days: u32| Validity::days(days);
+    cluster.issue("replica-3", |authority| authority.replica(ReplicaId::new(3), ends_in(10)).unwrap());
+    let mut warned = cluster.start_again(3);
+    let line = warned.wait_for("the certificate ends soon");
+    assert!(line.contains("WARN") && line.contains("days_left=9"), "{line}");
+
+    cluster.issue("replica-3", |authority| authority.replica(ReplicaId::new(3), ends_in(5)).unwrap());
+    warned.signal("HUP");
+    let line = warned.wait_for("the certificate ends soon");
+    assert!(line.contains("days_left=4"), "{line}");
+    warned.wait_for(READ_AGAIN);
+
+    cluster.issue("replica-3", |authority| authority.replica(ReplicaId::new(3), over()).unwrap());
+    warned.signal("HUP");
+    warned.wait_for("the certificate has ended");
+    warned.wait_for(READ_AGAIN);
+
+    cluster.issue("replica-3", |authority| authority.replica(ReplicaId::new(3), ends_in(90)).unwrap());
+    let before = warned.said.len();
+    warned.signal("HUP");
+    warned.wait_for(READ_AGAIN);
+    let said = &warned.said[before..];
+    assert!(!said.iter().any(|line| line.contains("the certificate ")), "{said:?}");
+}
+
+#[test]
 fn the_authority_is_changed_without_a_restart_and_connections_go_on() {
     let mut cluster = Cluster::start();
     let scratch_path = |cluster: &Cluster, name: &str| cluster.scratch.path(name);

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::SystemTime;
 
 use crate::cluster::{Cluster, lines, wait_until_free};
 use crate::scratch::{PATIENCE, wait_until};
@@ -84,6 +85,11 @@ fn the_status_page_shows_the_cluster_and_metrics() {
         for name in ["annals_node_role{role=\"backup\"}", "annals_node_lsn{watermark=\"committed\"}"] {
             assert!(metrics.contains(name), "{metrics}");
         }
+        let end =
+            metrics.lines().find_map(|line| line.strip_prefix("annals_certificate_end_timestamp_seconds "));
+        let since_1970 = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+        let days_left = (end.expect("a certificate ends").parse::<f64>().unwrap() - since_1970) / 86_400.0;
+        assert!((3640.0..3650.0).contains(&days_left), "`dev` makes them for ten years: {days_left}");
         // A name that is told twice makes Prometheus refuse all of them.
         let mut names: Vec<&str> = metrics.lines().filter(|line| line.starts_with("# TYPE")).collect();
         names.sort_unstable();
