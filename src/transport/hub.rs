@@ -62,7 +62,7 @@ impl Hub {
         endpoint: quinn::Endpoint,
     ) -> Hub {
         let options = &shared.options;
-        let sessions = Sessions::new(options.limits.session_backlog_bytes_max);
+        let sessions = Sessions::new(options.limits.session_backlog_bytes_max, Arc::clone(&inbox));
         let probe = Some(options.timing.probe).filter(|probe| !probe.is_zero());
         let now = Instant::now();
         Hub {
@@ -95,7 +95,7 @@ impl Hub {
             self.shared.count_turn(&arrivals);
             self.deadline = self.actor.turn(&mut self.net, &mut arrivals);
             arrivals.clear();
-            self.shared.note(&mut self.net.peers, &self.net.sessions);
+            self.shared.note(&mut self.net.peers);
             if self.certificate.is_due(Instant::now()) {
                 self.shared.tell_end();
             }

@@ -54,6 +54,8 @@ mod probe;
 #[cfg(feature = "quic")]
 mod reading;
 #[cfg(feature = "quic")]
+mod refusals;
+#[cfg(feature = "quic")]
 mod reset;
 #[cfg(feature = "quic")]
 mod server;
@@ -89,6 +91,8 @@ pub use self::identity::Identity;
 pub use self::link::{ClientLink, Credentials, LinkEvents, LinkOptions};
 #[cfg(feature = "quic")]
 pub use self::options::{TlsFiles, TransportLimits, TransportOptions, TransportTiming};
+#[cfg(feature = "quic")]
+pub use self::refusals::Refusals;
 #[cfg(feature = "quic")]
 pub use self::server::{Bound, Transport};
 #[cfg(feature = "quic")]

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use super::error::TransportError;
 use super::expiry::Standing;
+use super::refusals::Reason;
 use crate::types::ReplicaId;
 
 /// There is no connection to a peer, for a reason that is not the one of the last attempt.
@@ -21,6 +22,12 @@ pub(crate) fn cannot_connect(me: ReplicaId, peer: ReplicaId, error: &TransportEr
 pub(crate) fn connects_again(me: ReplicaId, peer: ReplicaId) {
     #[cfg(feature = "tracing")]
     tracing::info!(replica = me.get(), peer = peer.get(), "connected to the peer again");
+}
+
+/// A connection was refused or cut off.
+pub(crate) fn refused(reason: Reason) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("annals_refused_connections_total", "reason" => reason.as_str()).increment(1);
 }
 
 /// When this replica's certificate ends, and whether that is soon.

@@ -32,6 +32,7 @@ fn more_clients_than_allowed_are_told_so() {
     let (first, _second) = (open(), open());
     let refused = Caller::open(&files, &place.address()).refusal();
     assert!(matches!(refused, TransportError::TooMany), "{refused}");
+    assert_eq!(place.transport.stats().refusals.limit, 1);
     drop(first);
     place.wait_until(|stats| stats.sessions == 1);
     open();
@@ -57,6 +58,11 @@ fn a_connection_without_a_session_is_closed_after_a_while() {
     // First what needs the client's runtime, which runs while it is waited on: until then it has not said that it ends.
     assert_eq!(raw.end(&connection).0, 0);
     place.next(|arrival| is_over(&arrival).then_some(()));
+    assert_eq!(place.transport.stats().refused, 0);
+    // Whoever has opened none has begun something and led it no further.
+    let silent = raw.connect(place.transport.local_addr()).unwrap();
+    assert_eq!(raw.end(&silent).0, 4);
+    assert_eq!(place.transport.stats().refusals.unfinished, 1);
 }
 
 #[test]
@@ -112,6 +118,7 @@ fn who_does_not_read_is_cut_off_and_keeps_nobody_waiting() {
         }
     };
     assert!(matches!(&end, Err(quinn::ReadError::Reset(code)) if *code == 6_u32.into()), "{end:?}");
+    assert_eq!(place.transport.stats().refusals.slow, 1);
     assert_eq!(place.transport.stats().refused, 1);
     assert!(connection.close_reason().is_none(), "others may share it");
 }

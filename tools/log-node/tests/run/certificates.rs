@@ -7,8 +7,8 @@ use annals::ReplicaId;
 use annals::protocol::request::ClientRole;
 use annals::transport::certs::{Authority, Issued, Validity};
 
-use crate::cluster::{Cluster, lines};
-use crate::scratch::Running;
+use crate::cluster::{Cluster, ask, lines};
+use crate::scratch::{Running, wait_until};
 
 const READ_AGAIN: &str = "the certificates were read again";
 
@@ -54,6 +54,12 @@ fn an_expired_client_is_told_what_is_wrong() {
     let said = cluster.scratch.expect_fed(3, "append -c c/admin-old.toml --deadline 2s", "line\n");
     assert!(said.err.contains("not valid at this time"), "{}", said.err);
     assert!(cluster.records().is_empty());
+    let is_counted = |page| {
+        let metrics = ask(page, "/metrics");
+        metrics.contains("\nannals_refused_connections_total{reason=\"certificate\"} ")
+    };
+    // The status was asked of each.
+    wait_until("all have counted it", || cluster.pages.values().all(|page| is_counted(page)));
 }
 
 #[test]
