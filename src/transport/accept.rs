@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::close::CloseCode;
 use super::configs::Configs;
+use super::crowd::{Admission, Crowd, UnderWay};
 use super::error::TransportError;
 use super::frame::Greeting;
 use super::identity::Identity;
@@ -23,16 +24,13 @@ use super::tls::{self, Speech};
 use super::{Arrival, SessionId};
 use crate::protocol::request::ClientRole;
 
-/// Over this share of the handshakes that may be under way, whoever comes must prove first that it is where it says it is.
-const RETRY_SHARE: usize = 4;
-
 /// Who may come in, and who is there.
 pub(crate) struct Gate {
     pub(crate) options: Arc<TransportOptions>,
     pub(crate) configs: Arc<Configs>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) here: std::net::SocketAddr,
-    handshakes: AtomicUsize,
+    crowd: Arc<Crowd>,
     sessions: AtomicUsize,
     /// Of clients.
     connections: AtomicUsize,
@@ -46,12 +44,13 @@ impl Gate {
         inbox: Arc<Inbox>,
         here: std::net::SocketAddr,
     ) -> Gate {
+        let crowd = Arc::new(Crowd::new(options.limits.handshakes_max));
         Gate {
             options,
             configs,
             inbox,
             here,
-            handshakes: AtomicUsize::new(0),
+            crowd,
             sessions: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             next_session: AtomicU64::new(1),
@@ -71,22 +70,22 @@ impl Gate {
     /// Lets in whoever comes, until the endpoint is closed.
     pub(crate) async fn keep(self: Arc<Gate>, endpoint: quinn::Endpoint) {
         while let Some(incoming) = endpoint.accept().await {
-            let under_way = Hold::new(Arc::clone(&self), |gate| &gate.handshakes);
-            let max = self.options.limits.handshakes_max;
-            if under_way.count > max {
-                self.inbox.refusals.add(Reason::Limit);
-                incoming.refuse();
-            } else if under_way.count > max / RETRY_SHARE && incoming.may_retry() {
-                // An address that was validated has cost its owner a round trip, and cannot be made up.
-                let _ = incoming.retry();
-            } else {
-                let gate = Arc::clone(&self);
-                tokio::spawn(async move { gate.welcome(incoming, under_way).await });
+            let under_way = self.crowd.come(incoming.remote_address().ip());
+            match under_way.admission(incoming.may_retry()) {
+                Admission::Refuse(reason) => {
+                    self.inbox.refusals.add(reason);
+                    incoming.refuse();
+                }
+                Admission::Prove => drop(incoming.retry()),
+                Admission::Welcome => {
+                    let gate = Arc::clone(&self);
+                    tokio::spawn(async move { gate.welcome(incoming, under_way).await });
+                }
             }
         }
     }
 
-    async fn welcome(self: Arc<Gate>, incoming: Incoming, under_way: Hold) {
+    async fn welcome(self: Arc<Gate>, incoming: Incoming, under_way: UnderWay) {
         let config = self.configs.server(self.here, incoming.remote_address());
         let handshake_max = self.options.timing.handshake_max;
         let connection = match incoming.accept_with(config) {

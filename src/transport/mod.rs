@@ -22,6 +22,8 @@ mod close;
 #[cfg(feature = "quic")]
 mod configs;
 #[cfg(feature = "quic")]
+mod crowd;
+#[cfg(feature = "quic")]
 mod dial;
 #[cfg(feature = "quic")]
 mod error;

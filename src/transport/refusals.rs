@@ -19,6 +19,8 @@ pub struct Refusals {
     pub version: u64,
     /// One more than a limit allows, or larger.
     pub limit: u64,
+    /// From an address that has more handshakes under way than there are places left.
+    pub address: u64,
     /// What came makes no sense.
     pub garbage: u64,
     /// Replies that were not read.
@@ -31,8 +33,8 @@ impl Refusals {
     /// All of them.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        let Refusals { certificate, version, limit, garbage, slow, unfinished } = *self;
-        certificate + version + limit + garbage + slow + unfinished
+        let Refusals { certificate, version, limit, address, garbage, slow, unfinished } = *self;
+        certificate + version + limit + address + garbage + slow + unfinished
     }
 }
 
@@ -42,6 +44,7 @@ pub(crate) enum Reason {
     Certificate,
     Version,
     Limit,
+    Address,
     Garbage,
     Slow,
     Unfinished,
@@ -56,6 +59,7 @@ impl Reason {
             Reason::Certificate => "certificate",
             Reason::Version => "version",
             Reason::Limit => "limit",
+            Reason::Address => "address",
             Reason::Garbage => "garbage",
             Reason::Slow => "slow",
             Reason::Unfinished => "unfinished",
@@ -103,6 +107,7 @@ impl Counts {
             certificate: count(Reason::Certificate),
             version: count(Reason::Version),
             limit: count(Reason::Limit),
+            address: count(Reason::Address),
             garbage: count(Reason::Garbage),
             slow: count(Reason::Slow),
             unfinished: count(Reason::Unfinished),

@@ -69,11 +69,11 @@ fn a_connection_without_a_session_is_closed_after_a_while() {
 fn connections_without_a_session_are_bounded() {
     let papers = Papers::new(CLUSTER);
     let mut options = papers.options(1);
-    (options.limits.sessions_max, options.limits.handshakes_max) = (1, 2);
+    (options.limits.sessions_max, options.limits.handshakes_max) = (1, 8);
     let place = Place::start(options);
     let raw = Raw::new(&papers.client(ClientRole::Read), true, "annals-client/1");
     let address = place.transport.local_addr();
-    let there: Vec<_> = (0..4).map(|_| raw.connect(address).unwrap()).collect();
+    let there: Vec<_> = (0..10).map(|_| raw.connect(address).unwrap()).collect();
     let mut ends: Vec<_> = there.iter().map(|connection| Box::pin(connection.closed())).collect();
     let first = raw.runtime.block_on(poll_fn(|cx| {
         let ended = ends.iter_mut().map(|end| end.as_mut().poll(cx)).find(Poll::is_ready);
@@ -82,7 +82,7 @@ fn connections_without_a_session_are_bounded() {
     let ConnectionError::ApplicationClosed(close) = first else { panic!("{first}") };
     assert_eq!(close.error_code, 3_u32.into());
     assert_eq!(place.transport.stats().refused, 1);
-    assert_eq!(there.iter().filter(|connection| connection.close_reason().is_none()).count(), 3);
+    assert_eq!(there.iter().filter(|connection| connection.close_reason().is_none()).count(), 9);
 }
 
 #[test]
