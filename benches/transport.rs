@@ -1,7 +1,9 @@
 //! What the transport costs: over loopback, both sides in this process, so CPU is that of both.
 //!
-//! `cargo bench --bench transport --features bench [-- PART...]`, where a part is `raw`, `bulk`, `catch-up`, `peers`,
-//! `clients`, `idle` or `handshakes`; `SECS` is how long each runs (default 3).
+//! `cargo bench --bench transport --features bench [-- PART... CHOICE...]`, where a part is `raw`, `bulk`, `catch-up`, `peers`,
+//! `clients`, `idle` or `handshakes`; `SECS` is how long each runs (default 3). A choice is made otherwise than the library
+//! has it: `--congestion cubic|new-reno|bbr`, `--datagram BYTES`, `--offload yes|no`, `--acks PACKETS`, `--window BYTES` or
+//! `--socket-buffer BYTES`. `docs/transport.md` has what came of each.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,15 +25,16 @@ use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 
 const CLUSTER: ClusterId = ClusterId::new(1);
+const PARTS: [&str; 7] = ["raw", "bulk", "catch-up", "peers", "clients", "idle", "handshakes"];
 const SMALL: usize = 256;
 const GROUP: usize = 1 << 20;
 /// Bytes on their way that were not acknowledged, as the protocol's default has it.
 const WINDOW: u64 = 16 << 20;
 
 fn main() {
-    let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     // A run as a test, without anything asked for, only sees that it works.
     let is_test = std::env::args().any(|arg| arg == "--test");
+    let asked = parts(std::env::args().skip(1).filter(|arg| !["--bench", "--test"].contains(&arg.as_str())));
     let secs = std::env::var("SECS").ok().and_then(|secs| secs.parse().ok());
     let lasting = Duration::from_secs_f64(if is_test { 0.05 } else { secs.unwrap_or(3.0) });
     let wanted = |part: &str| asked.is_empty() || asked.iter().any(|one| one == part);
@@ -62,6 +65,28 @@ fn main() {
     if wanted("handshakes") {
         handshakes(lasting);
     }
+}
+
+/// The parts that are asked for. What is to be otherwise than the library has it is made so, and said.
+fn parts(mut args: impl Iterator<Item = String>) -> Vec<String> {
+    let mut parts = Vec::new();
+    while let Some(arg) = args.next() {
+        match arg.strip_prefix("--") {
+            None => {
+                assert!(PARTS.contains(&arg.as_str()), "no part {arg}: it is one of {}", PARTS.join(", "));
+                parts.push(arg);
+            }
+            Some(choice) => {
+                let value = args.next().unwrap_or_default();
+                assert!(
+                    yardstick::tune(choice, &value),
+                    "no choice --{choice} {value}: docs/transport.md has them"
+                );
+                println!("with {choice} {value}");
+            }
+        }
+    }
+    parts
 }
 
 /// A raw stream with the same settings: the yardstick of catch-up.
