@@ -1,7 +1,9 @@
 //! What the transport costs: over loopback, both sides in this process, so CPU is that of both.
 //!
-//! `cargo bench --bench transport --features bench [-- PART...]`, where a part is `raw`, `bulk`, `catch-up`, `peers`,
-//! `clients`, `idle` or `handshakes`; `SECS` is how long each runs (default 3).
+//! `cargo bench --bench transport --features bench [-- PART... CHOICE...]`, where a part is `raw`, `bulk`, `catch-up`, `peers`,
+//! `clients`, `idle` or `handshakes`; `SECS` is how long each runs (default 3). A choice is made otherwise than the library
+//! has it: `--congestion cubic|new-reno|bbr`, `--datagram BYTES`, `--offload yes|no`, `--acks PACKETS`, `--window BYTES` or
+//! `--socket-buffer BYTES`. `docs/transport.md` has what came of each.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,15 +26,19 @@ use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 
 const CLUSTER: ClusterId = ClusterId::new(1);
+const PARTS: [&str; 7] = ["raw", "bulk", "catch-up", "peers", "clients", "idle", "handshakes"];
 const SMALL: usize = 256;
 const GROUP: usize = 1 << 20;
 /// Bytes on their way that were not acknowledged, as the protocol's default has it.
 const WINDOW: u64 = 16 << 20;
 
 fn main() {
-    let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     // A run as a test, without anything asked for, only sees that it works.
     let is_test = std::env::args().any(|arg| arg == "--test");
+    // What is asked of all tests and benches together need not make sense here.
+    let is_alone = std::env::args().any(|arg| arg == "--bench");
+    let args = std::env::args().skip(1).filter(|arg| !["--bench", "--test"].contains(&arg.as_str()));
+    let asked = parts(args, is_alone);
     let secs = std::env::var("SECS").ok().and_then(|secs| secs.parse().ok());
     let lasting = Duration::from_secs_f64(if is_test { 0.05 } else { secs.unwrap_or(3.0) });
     let wanted = |part: &str| asked.is_empty() || asked.iter().any(|one| one == part);
@@ -63,6 +69,29 @@ fn main() {
     if wanted("handshakes") {
         handshakes(lasting);
     }
+}
+
+/// The parts that are asked for. What is to be otherwise than the library has it is made so, and said.
+fn parts(mut args: impl Iterator<Item = String>, is_alone: bool) -> Vec<String> {
+    let mut parts = Vec::new();
+    while let Some(arg) = args.next() {
+        match arg.strip_prefix("--") {
+            None => {
+                let is_part = PARTS.contains(&arg.as_str());
+                assert!(is_part || !is_alone, "no part {arg}: it is one of {}", PARTS.join(", "));
+                parts.push(arg);
+            }
+            Some(choice) => {
+                let value = args.next().unwrap_or_default();
+                let is_made = yardstick::tune(choice, &value);
+                assert!(is_made || !is_alone, "no choice --{choice} {value}: docs/transport.md has them");
+                if is_made {
+                    println!("with {choice} {value}");
+                }
+            }
+        }
+    }
+    parts
 }
 
 /// A raw stream as quinn comes, and with the settings of the transport: the yardsticks of catch-up.
@@ -124,12 +153,17 @@ fn clients(links: usize, outstanding: usize, is_shared: bool, lasting: Duration)
     let load = || Credentials::load(&files).expect("what the bench builds on works");
     let shared = load();
     let is_over = Arc::new(AtomicBool::new(false));
-    let open = |_| {
+    let open = |_: usize| {
         let credentials = if is_shared { shared.clone() } else { load() };
         Caller::open(&credentials, &address, outstanding, Arc::clone(&is_over))
     };
-    let callers: Vec<_> = (0..links).map(open).collect();
-    wait_for(|| callers.iter().all(|caller| !caller.times.lock().is_empty()));
+    let is_answered = |caller: &Arc<Caller>| !caller.times.lock().is_empty();
+    let mut callers: Vec<Arc<Caller>> = Vec::new();
+    while callers.len() < links {
+        // Not all at once: one address gets half of the handshakes that a replica leads at a time.
+        callers.extend((callers.len()..links).take(64).map(open));
+        wait_for(|| callers.iter().all(is_answered));
+    }
     callers.iter().for_each(|caller| caller.times.lock().clear());
     let (used, begun) = (Used::now(), Instant::now());
     std::thread::sleep(lasting);

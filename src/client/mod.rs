@@ -324,6 +324,40 @@ impl Client {
         })
     }
 
+    /// Reads the certificate files again, for connections to come; those that stand go on as they are. So a client that
+    /// lives long outlives its certificate: put the new files into the places of the old ones, and call this.
+    ///
+    /// It is done on a thread of its own, and waits for the disk alone, whatever the deadline. Clients that were made apart,
+    /// with the same files, each do it for themselves.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/alone.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use annals::protocol::request::ClientRole;
+    /// # use annals::transport::certs::{Authority, Validity};
+    /// # let cluster = alone(|options| options)?;
+    /// # let files = &cluster.client;
+    /// # let client = annals::client::ClientOptions::new([&cluster.address])
+    /// #     .certificates(&files.ca, &files.cert, &files.key)
+    /// #     .connect()?;
+    /// client.append_durable(b"two lamps")?;
+    /// # let authority = Authority::open(cluster.dir.path())?;
+    /// # authority.client(ClientRole::Admin, "me", Validity::days(90))?.write(cluster.dir.path(), "admin-me")?;
+    /// // Once there are new files, and without a connection that is lost by it.
+    /// client.reload_certificates().wait()?;
+    /// client.append_durable(b"one shade")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The answer is [`ClientError::Network`] if the files cannot be used, or are for another cluster, with the reason; those
+    /// from before stay in use.
+    pub fn reload_certificates(&self) -> Answer<()> {
+        let outcome = self.handle.shared.reload();
+        Answer::new(outcome, |_, _| Ok(()), Arc::clone(&self.handle))
+    }
+
     /// Waits until all appends are settled, and ends the client. Clones of it can do nothing any more.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::error::{ClientError, Result};
 use super::machine::LinkId;
@@ -19,6 +19,11 @@ use crate::types::ReplicaId;
 pub(super) trait Network: Send + Sync + fmt::Debug {
     /// Begins to connect, without waiting; what comes of it is told to the ear.
     fn dial(&self, address: &str, ear: Ear) -> Option<Box<dyn Line>>;
+
+    /// Reads the certificates again, for connections to come. May wait for a disk.
+    fn reload(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A connection, or one that is being made. Dropping it closes it.
@@ -67,14 +72,22 @@ impl Ear {
 /// Connections over QUIC.
 #[derive(Debug)]
 pub(super) struct Quic {
-    credentials: Credentials,
+    /// Held while they are read again: of two who do so at a time the later one has the last word.
+    files: Mutex<TlsFiles>,
+    /// Never held while something is read.
+    credentials: RwLock<Credentials>,
 }
 
 impl Quic {
     pub(super) fn load(tls: &TlsFiles) -> Result<Quic> {
-        let network = |error: TransportError| ClientError::Network { reason: error.to_string().into() };
-        Loaded::load(tls).map(|credentials| Quic { credentials }).map_err(network)
+        let credentials = Loaded::load(tls).map_err(failed)?;
+        Ok(Quic { files: Mutex::new(tls.clone()), credentials: RwLock::new(credentials) })
     }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn failed(error: TransportError) -> ClientError {
+    ClientError::Network { reason: error.to_string().into() }
 }
 
 /// Credentials, and the bytes of the files that they were made of.
@@ -107,8 +120,22 @@ impl Loaded {
 
 impl Network for Quic {
     fn dial(&self, address: &str, ear: Ear) -> Option<Box<dyn Line>> {
-        let link = ClientLink::open(&self.credentials, address, LinkOptions::default(), Arc::new(ear));
+        let credentials = self.credentials.read().clone();
+        let link = ClientLink::open(&credentials, address, LinkOptions::default(), Arc::new(ear));
         link.ok().map(|link| Box::new(link) as Box<dyn Line>)
+    }
+
+    fn reload(&self) -> Result<()> {
+        let files = self.files.lock();
+        let credentials = Loaded::load(&files).map_err(failed)?;
+        // The appends of a producer are numbered for one cluster.
+        let (expected, found) = (self.credentials.read().cluster(), credentials.cluster());
+        if expected != found {
+            let (expected, found) = (format!("cluster {expected}"), credentials.identity().to_string());
+            return Err(failed(TransportError::WrongIdentity { expected, found }));
+        }
+        *self.credentials.write() = credentials;
+        Ok(())
     }
 }
 

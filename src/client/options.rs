@@ -46,7 +46,8 @@ impl ClientOptions {
     }
 
     /// The PEM files of the authority that signs the cluster's certificates, of the client's own certificate, and of its
-    /// key. The certificate's name says what the client may do.
+    /// key. The certificate's name says what the client may do. They are read when the client is made, and again by
+    /// [`reload_certificates`](Client::reload_certificates).
     pub fn certificates(
         mut self,
         ca: impl Into<PathBuf>,

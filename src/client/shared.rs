@@ -8,14 +8,17 @@ use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::Instant;
 
+use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::clock::Clock;
 use super::error::{ClientError, Result};
-use super::machine::{Act, LinkId, Machine};
+use super::machine::{Act, CallOutcome, LinkId, Machine};
 use super::network::{Ear, Line, Network};
+use crate::protocol::request::Reply;
 
 /// What all handles of a client share.
 #[derive(Debug)]
@@ -140,6 +143,22 @@ impl Shared {
             self.room.wait(&mut state);
         }
         state.draining -= 1;
+    }
+
+    /// Has the network read its certificates again, on a thread of its own: a disk may take its time.
+    pub(super) fn reload(&self) -> Arc<CallOutcome> {
+        let outcome = Arc::new(CallOutcome::new());
+        if self.state.lock().machine.is_closed() {
+            outcome.settle(Err(ClientError::Closed));
+            return outcome;
+        }
+        let (network, told) = (Arc::clone(&self.network), Arc::clone(&outcome));
+        let reload = move || told.settle(network.reload().map(|()| (Reply::Done, Bytes::new())));
+        if let Err(why) = thread::Builder::new().name("annals-reload".to_owned()).spawn(reload) {
+            let reason = format!("no thread to read the certificates again: {why}").into();
+            outcome.settle(Err(ClientError::Network { reason }));
+        }
+        outcome
     }
 
     /// The clock has come to what was set.

@@ -12,18 +12,17 @@ use tokio::time::timeout;
 
 use super::close::CloseCode;
 use super::configs::Configs;
+use super::crowd::{Admission, Crowd, UnderWay};
 use super::error::TransportError;
 use super::frame::Greeting;
 use super::identity::Identity;
 use super::inbox::{Event, Inbox, Line, PeerUp};
 use super::options::TransportOptions;
 use super::reading;
+use super::refusals::Reason;
 use super::tls::{self, Speech};
 use super::{Arrival, SessionId};
 use crate::protocol::request::ClientRole;
-
-/// Over this share of the handshakes that may be under way, whoever comes must prove first that it is where it says it is.
-const RETRY_SHARE: usize = 4;
 
 /// Who may come in, and who is there.
 pub(crate) struct Gate {
@@ -31,7 +30,7 @@ pub(crate) struct Gate {
     pub(crate) configs: Arc<Configs>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) here: std::net::SocketAddr,
-    handshakes: AtomicUsize,
+    crowd: Arc<Crowd>,
     sessions: AtomicUsize,
     /// Of clients.
     connections: AtomicUsize,
@@ -45,12 +44,13 @@ impl Gate {
         inbox: Arc<Inbox>,
         here: std::net::SocketAddr,
     ) -> Gate {
+        let crowd = Arc::new(Crowd::new(options.limits.handshakes_max));
         Gate {
             options,
             configs,
             inbox,
             here,
-            handshakes: AtomicUsize::new(0),
+            crowd,
             sessions: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             next_session: AtomicU64::new(1),
@@ -70,32 +70,37 @@ impl Gate {
     /// Lets in whoever comes, until the endpoint is closed.
     pub(crate) async fn keep(self: Arc<Gate>, endpoint: quinn::Endpoint) {
         while let Some(incoming) = endpoint.accept().await {
-            let under_way = Hold::new(Arc::clone(&self), |gate| &gate.handshakes);
-            let max = self.options.limits.handshakes_max;
-            if under_way.count > max {
-                self.inbox.count_refused();
-                incoming.refuse();
-            } else if under_way.count > max / RETRY_SHARE && incoming.may_retry() {
-                // An address that was validated has cost its owner a round trip, and cannot be made up.
-                let _ = incoming.retry();
-            } else {
-                let gate = Arc::clone(&self);
-                tokio::spawn(async move { gate.welcome(incoming, under_way).await });
+            let under_way = self.crowd.come(incoming.remote_address().ip());
+            match under_way.admission(incoming.may_retry()) {
+                Admission::Refuse(reason) => {
+                    self.inbox.refusals.add(reason);
+                    incoming.refuse();
+                }
+                Admission::Prove => drop(incoming.retry()),
+                Admission::Welcome => {
+                    let gate = Arc::clone(&self);
+                    tokio::spawn(async move { gate.welcome(incoming, under_way).await });
+                }
             }
         }
     }
 
-    async fn welcome(self: Arc<Gate>, incoming: Incoming, under_way: Hold) {
+    async fn welcome(self: Arc<Gate>, incoming: Incoming, under_way: UnderWay) {
         let config = self.configs.server(self.here, incoming.remote_address());
         let handshake_max = self.options.timing.handshake_max;
-        let Ok(connecting) = incoming.accept_with(config) else { return self.inbox.count_refused() };
-        let Ok(Ok(connection)) = timeout(handshake_max, connecting).await else {
-            return self.inbox.count_refused();
+        let connection = match incoming.accept_with(config) {
+            Ok(connecting) => timeout(handshake_max, connecting).await,
+            Err(why) => Ok(Err(why)),
+        };
+        let connection = match connection {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(why)) => return self.inbox.refusals.add(Reason::of_handshake(&why)),
+            Err(_) => return self.inbox.refusals.add(Reason::Unfinished),
         };
         let known = tls::other_side(&connection).filter(|(who, _)| who.cluster() == self.options.cluster);
         match known {
             Some((Identity::Replica { id, .. }, Speech::Peer | Speech::CatchUp)) if id == self.options.me => {
-                self.turn_away(&connection, CloseCode::WrongName);
+                self.turn_away(&connection, CloseCode::WrongName, Reason::Certificate);
             }
             Some((Identity::Replica { id, .. }, speech @ (Speech::Peer | Speech::CatchUp))) => {
                 let line = Arc::new(Line::new(id, connection));
@@ -108,13 +113,13 @@ impl Gate {
                 drop(under_way);
                 self.serve(connection, role).await;
             }
-            _ => self.turn_away(&connection, CloseCode::WrongName),
+            _ => self.turn_away(&connection, CloseCode::WrongName, Reason::Certificate),
         }
     }
 
-    fn turn_away(&self, connection: &Connection, why: CloseCode) {
-        self.inbox.count_refused();
-        connection.close(why.number(), b"");
+    fn turn_away(&self, connection: &Connection, code: CloseCode, reason: Reason) {
+        self.inbox.refusals.add(reason);
+        connection.close(code.number(), b"");
     }
 
     /// A client's connection: a session for each stream that it opens. Without one it is closed after a while.
@@ -122,7 +127,7 @@ impl Gate {
         let place = Hold::new(Arc::clone(&self), |gate| &gate.connections);
         let limits = &self.options.limits;
         if place.count > limits.sessions_max.saturating_add(limits.handshakes_max) {
-            return self.turn_away(&connection, CloseCode::TooMany);
+            return self.turn_away(&connection, CloseCode::TooMany, Reason::Limit);
         }
         // Each of its sessions holds one.
         let company = Arc::new(());
@@ -134,7 +139,9 @@ impl Gate {
                     Ok(Err(_)) => return,
                     Err(_) if Arc::strong_count(&company) > 1 => continue,
                     Err(_) if has_spoken => return connection.close(CloseCode::Done.number(), b""),
-                    Err(_) => return self.turn_away(&connection, CloseCode::BadMessage),
+                    Err(_) => {
+                        return self.turn_away(&connection, CloseCode::BadMessage, Reason::Unfinished);
+                    }
                 };
             has_spoken = true;
             self.begin(&connection, (stream, input), role, Arc::clone(&company));
@@ -151,7 +158,7 @@ impl Gate {
     ) {
         let place = Hold::new(Arc::clone(self), |gate| &gate.sessions);
         if place.count > self.options.limits.sessions_max {
-            self.inbox.count_refused();
+            self.inbox.refusals.add(Reason::Limit);
             let _ = stream.reset(CloseCode::TooMany.number());
             let _ = input.stop(CloseCode::TooMany.number());
             return;
@@ -187,7 +194,7 @@ impl Gate {
             None | Some(CloseCode::SlowReader) => {}
             // Whoever breaks a rule is not trusted with other streams either.
             Some(code) => {
-                self.inbox.count_refused();
+                self.inbox.refusals.add(Reason::of(&error));
                 connection.close(code.number(), error.to_string().as_bytes());
             }
         }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::RwLock;
 use quinn::{ClientConfig, EndpointConfig, ServerConfig};
@@ -29,6 +29,8 @@ struct Current {
     server_remote: Arc<ServerConfig>,
     peer: ClientConfig,
     catch_up: ClientConfig,
+    /// Of the certificate.
+    end: Option<SystemTime>,
 }
 
 impl Configs {
@@ -44,6 +46,11 @@ impl Configs {
         let current = Current::new(&proof(options)?, options)?;
         *self.current.write() = current;
         Ok(())
+    }
+
+    /// When the certificate in use ends, if that can be read.
+    pub(crate) fn end(&self) -> Option<SystemTime> {
+        self.current.read().end
     }
 
     /// For the socket.
@@ -109,6 +116,7 @@ impl Current {
             server_remote: server(false)?,
             peer: proof.client(&options.tls, Speech::Peer)?,
             catch_up: proof.client(&options.tls, Speech::CatchUp)?,
+            end: proof.end,
         })
     }
 }

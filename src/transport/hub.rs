@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::close::CloseCode;
+use super::expiry::Daily;
 use super::inbox::{Event, Inbox};
 use super::peers::Peers;
 use super::reading;
@@ -42,6 +43,8 @@ pub(crate) struct Hub {
     /// From one probe of silent peers to the next.
     probe: Option<Duration>,
     next_probe: Instant,
+    /// When it is said how long the certificate lasts: any turn will do, and there are many each day.
+    certificate: Daily,
 }
 
 /// What a turn is lent.
@@ -59,7 +62,7 @@ impl Hub {
         endpoint: quinn::Endpoint,
     ) -> Hub {
         let options = &shared.options;
-        let sessions = Sessions::new(options.limits.session_backlog_bytes_max);
+        let sessions = Sessions::new(options.limits.session_backlog_bytes_max, Arc::clone(&inbox));
         let probe = Some(options.timing.probe).filter(|probe| !probe.is_zero());
         let now = Instant::now();
         Hub {
@@ -70,6 +73,7 @@ impl Hub {
             deadline: Some(now),
             probe,
             next_probe: now,
+            certificate: Daily::new(now),
             shared,
         }
     }
@@ -91,7 +95,10 @@ impl Hub {
             self.shared.count_turn(&arrivals);
             self.deadline = self.actor.turn(&mut self.net, &mut arrivals);
             arrivals.clear();
-            self.shared.note(&mut self.net.peers, &self.net.sessions);
+            self.shared.note(&mut self.net.peers);
+            if self.certificate.is_due(Instant::now()) {
+                self.shared.tell_end();
+            }
         }
         self.end().await;
     }

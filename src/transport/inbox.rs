@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::bell::Bell;
 use super::close::CloseCode;
 use super::error::TransportError;
+use super::refusals::Counts;
 use super::{Arrival, SessionId};
 use crate::protocol::request::ClientRole;
 use crate::types::ReplicaId;
@@ -81,7 +82,7 @@ pub(crate) struct Inbox {
     state: Mutex<State>,
     bell: Bell,
     /// Connections that were refused or cut off for what they did.
-    pub(crate) refused: AtomicU64,
+    pub(crate) refusals: Counts,
 }
 
 #[derive(Default)]
@@ -121,10 +122,5 @@ impl Inbox {
         let mut state = self.state.lock();
         arrivals.append(&mut state.arrivals);
         events.append(&mut state.events);
-    }
-
-    pub(crate) fn count_refused(&self) {
-        // Relaxed: a count for people.
-        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -22,9 +22,13 @@ mod close;
 #[cfg(feature = "quic")]
 mod configs;
 #[cfg(feature = "quic")]
+mod crowd;
+#[cfg(feature = "quic")]
 mod dial;
 #[cfg(feature = "quic")]
 mod error;
+#[cfg(feature = "quic")]
+mod expiry;
 #[cfg(feature = "quic")]
 mod frame;
 #[cfg(feature = "quic")]
@@ -51,6 +55,8 @@ mod peers;
 mod probe;
 #[cfg(feature = "quic")]
 mod reading;
+#[cfg(feature = "quic")]
+mod refusals;
 #[cfg(feature = "quic")]
 mod reset;
 #[cfg(feature = "quic")]
@@ -87,6 +93,8 @@ pub use self::identity::Identity;
 pub use self::link::{ClientLink, Credentials, LinkEvents, LinkOptions};
 #[cfg(feature = "quic")]
 pub use self::options::{TlsFiles, TransportLimits, TransportOptions, TransportTiming};
+#[cfg(feature = "quic")]
+pub use self::refusals::Refusals;
 #[cfg(feature = "quic")]
 pub use self::server::{Bound, Transport};
 #[cfg(feature = "quic")]

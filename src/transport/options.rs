@@ -69,7 +69,8 @@ pub struct TransportLimits {
     pub session_backlog_bytes_max: u64,
     /// Clients at a time. Of their connections, which several of them may share, there may be `handshakes_max` more.
     pub sessions_max: usize,
-    /// Connections at a time that have not said yet who they are.
+    /// Connections at a time that have not said yet who they are. From one address no more than there are places left: half of
+    /// them, where nobody else comes.
     pub handshakes_max: usize,
 }
 

@@ -10,6 +10,7 @@ use super::close::CloseCode;
 use super::error::{CertificateFault, TransportError, Whose};
 use super::frame::{Assembler, Frame, FrameLimits};
 use super::inbox::{Event, Inbox, Line};
+use super::refusals::Reason;
 use super::{Arrival, Lane, SessionId};
 use crate::protocol::request::{self, ClientRole, Refused, Reply};
 use crate::protocol::wire::{self, BadMessage};
@@ -120,7 +121,7 @@ impl PeerReader {
 
     fn cut_off(&self, line: &Line, error: &TransportError) {
         if let Some(code) = CloseCode::of(error) {
-            self.inbox.count_refused();
+            self.inbox.refusals.add(Reason::of(error));
             line.connection.close(code.number(), error.to_string().as_bytes());
         }
     }

@@ -126,6 +126,7 @@ impl Transport {
         self.configs.reload(&self.shared.options)?;
         let config = self.configs.server(self.address, self.address);
         self.endpoint.set_server_config(Some((*config).clone()));
+        self.shared.tell_end();
         Ok(())
     }
 

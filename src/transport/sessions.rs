@@ -10,7 +10,9 @@ use tokio::sync::Notify;
 
 use super::SessionId;
 use super::close::CloseCode;
+use super::inbox::Inbox;
 use super::outbox::Outbox;
+use super::refusals::Reason;
 use crate::protocol::request::{self, Reply};
 
 /// The clients that are connected.
@@ -19,8 +21,7 @@ pub(crate) struct Sessions {
     /// Those for whom something waits.
     pending: Vec<SessionId>,
     backlog_bytes_max: u64,
-    /// Those that were cut off because they did not read.
-    pub(crate) cut_off: u64,
+    inbox: Arc<Inbox>,
 }
 
 struct Session {
@@ -31,8 +32,8 @@ struct Session {
 }
 
 impl Sessions {
-    pub(crate) fn new(backlog_bytes_max: u64) -> Sessions {
-        Sessions { sessions: HashMap::new(), pending: Vec::new(), backlog_bytes_max, cut_off: 0 }
+    pub(crate) fn new(backlog_bytes_max: u64, inbox: Arc<Inbox>) -> Sessions {
+        Sessions { sessions: HashMap::new(), pending: Vec::new(), backlog_bytes_max, inbox }
     }
 
     /// A session stands; it is greeted first.
@@ -57,7 +58,7 @@ impl Sessions {
             let _ = session.stream.reset(CloseCode::SlowReader.number());
             session.cut.notify_one();
             self.sessions.remove(&id);
-            self.cut_off += 1;
+            self.inbox.refusals.add(Reason::Slow);
             return;
         }
         session.outbox.put(number, |out| request::encode_reply(reply, out), payload);

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 
 use super::Arrival;
 use super::accept::Gate;
 use super::error::TransportError;
+use super::expiry::Standing;
+use super::observe;
 use super::options::TransportOptions;
 use super::peers::{PeerState, Peers};
-use super::sessions::Sessions;
+use super::refusals::Refusals;
 use crate::types::ReplicaId;
 
 /// What a transport has done so far.
@@ -32,6 +34,10 @@ pub struct TransportStats {
     pub connections: usize,
     /// Connections that were refused or cut off for what they did.
     pub refused: u64,
+    /// The same, by reason.
+    pub refusals: Refusals,
+    /// When the certificate in use ends, if that can be read.
+    pub certificate_end: Option<SystemTime>,
     /// The peers that are known, in the order of their ids.
     pub peers: Vec<PeerStats>,
 }
@@ -60,7 +66,6 @@ pub(crate) struct Shared {
     messages: AtomicU64,
     requests: AtomicU64,
     dropped: AtomicU64,
-    cut_off: AtomicU64,
     peers: Mutex<Vec<PeerState>>,
 }
 
@@ -73,7 +78,6 @@ impl Shared {
             messages: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
-            cut_off: AtomicU64::new(0),
             peers: Mutex::new(Vec::new()),
         }
     }
@@ -89,11 +93,17 @@ impl Shared {
     }
 
     /// After a turn: what its rooms have counted, and the peers if anything about them has changed.
-    pub(crate) fn note(&self, peers: &mut Peers, sessions: &Sessions) {
+    pub(crate) fn note(&self, peers: &mut Peers) {
         self.dropped.store(peers.dropped, Ordering::Relaxed);
-        self.cut_off.store(sessions.cut_off, Ordering::Relaxed);
         if std::mem::take(&mut peers.has_changed) {
             *self.peers.lock() = peers.states();
+        }
+    }
+
+    /// Says when the certificate ends, and warns if that is soon.
+    pub(crate) fn tell_end(&self) {
+        if let Some(end) = self.gate.configs.end() {
+            observe::certificate(self.options.me, end, Standing::at(SystemTime::now(), end));
         }
     }
 
@@ -106,6 +116,7 @@ impl Shared {
             round_trip: state.line.as_ref().map(|line| line.connection.rtt()),
             last_error: state.last_error.clone(),
         };
+        let refusals = self.gate.inbox.refusals.read();
         TransportStats {
             turns: read(&self.turns),
             messages: read(&self.messages),
@@ -113,7 +124,9 @@ impl Shared {
             dropped: read(&self.dropped),
             sessions: self.gate.sessions(),
             connections: self.gate.connections(),
-            refused: read(&self.gate.inbox.refused) + read(&self.cut_off),
+            refused: refusals.total(),
+            refusals,
+            certificate_end: self.gate.configs.end(),
             peers: self.peers.lock().iter().map(peer).collect(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{Connection, ConnectionError};
@@ -13,6 +14,7 @@ use rustls::server::WebPkiClientVerifier;
 
 use super::close::CloseCode;
 use super::error::{CertificateFault, TransportError, Whose};
+use super::expiry;
 use super::identity::Identity;
 use super::options::TlsFiles;
 use super::reset::ResetKeys;
@@ -60,6 +62,8 @@ pub(crate) struct Proof {
     key: PrivateKeyDer<'static>,
     /// Whom the certificate is for.
     pub(crate) identity: Identity,
+    /// When it ends, if that can be read.
+    pub(crate) end: Option<SystemTime>,
 }
 
 impl Proof {
@@ -74,7 +78,8 @@ impl Proof {
             bad(&files.cert, "its DNS names say of no replica or client; make one with the tools of annals")
         })?;
         let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|why| unreadable(&files.key, why))?;
-        Ok(Proof { roots: Arc::new(roots), chain, key, identity })
+        let end = expiry::end_of(&chain);
+        Ok(Proof { roots: Arc::new(roots), chain, key, identity, end })
     }
 
     /// By which a replica is known again when its process is another one.

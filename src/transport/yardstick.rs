@@ -1,4 +1,5 @@
-//! One stream of QUIC and nothing around it: what catch-up is measured against.
+//! One stream of QUIC and nothing around it: what catch-up is measured against. And the settings of this room, for benches that
+//! try others.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
@@ -14,7 +15,7 @@ use super::error::TransportError;
 use super::identity::Identity;
 use super::options::TlsFiles;
 use super::tls::{Proof, Speech};
-use super::tuning;
+use super::tuning::{self, Congestion, Tuning};
 use crate::types::{ClusterId, ReplicaId};
 
 /// The size of a write.
@@ -71,6 +72,40 @@ impl Sink {
     pub fn receive(self) -> Result<(u64, Duration), TransportError> {
         self.runtime.block_on(receive(self.endpoint)).ok_or(TransportError::Lost)
     }
+}
+
+/// Has sockets and connections of this process that begin from now on do something otherwise than was chosen: one of the
+/// choices that `docs/transport.md` has figures of. Whether there is such a choice, with such a value.
+///
+/// `congestion` is `cubic`, `new-reno` or `bbr`; `datagram` (to the same host), `window` and `socket-buffer` are bytes; `acks`
+/// is packets for each acknowledgement; `offload` is `yes` or `no`.
+#[must_use]
+pub fn tune(choice: &str, value: &str) -> bool {
+    with(tuning::tuning(), choice, value).map(|other| *tuning::OTHER.lock() = Some(other)).is_some()
+}
+
+fn with(mut tuning: Tuning, choice: &str, value: &str) -> Option<Tuning> {
+    match choice {
+        "congestion" => {
+            tuning.congestion = match value {
+                "cubic" => Congestion::Cubic,
+                "new-reno" => Congestion::NewReno,
+                "bbr" => Congestion::Bbr,
+                _ => return None,
+            }
+        }
+        // 1200 is the least that QUIC allows, and what UDP takes is the most.
+        "datagram" => {
+            let bytes = value.parse().ok().filter(|bytes| (1200..=65_507).contains(bytes));
+            tuning.local_datagram_bytes = bytes?;
+        }
+        "offload" => tuning.has_offload = matches!(value, "yes" | "no").then_some(value == "yes")?,
+        "acks" => tuning.acknowledged_after = value.parse().ok()?,
+        "window" => tuning.window_bytes = value.parse().ok()?,
+        "socket-buffer" => tuning.socket_buffer_bytes = value.parse().ok()?,
+        _ => return None,
+    }
+    Some(tuning)
 }
 
 /// Sends one stream for so long to a [`Sink`] of the same setup, which has made its certificates in `dir`.
@@ -163,4 +198,37 @@ async fn send(
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn failed(why: std::io::Error) -> TransportError {
     TransportError::Other { reason: why.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_choice_can_be_made_otherwise_and_nothing_else_is_one() {
+        for (choice, value, made) in [
+            ("congestion", "cubic", "congestion: Cubic"),
+            ("congestion", "new-reno", "congestion: NewReno"),
+            ("congestion", "bbr", "congestion: Bbr"),
+            ("datagram", "64000", "local_datagram_bytes: 64000"),
+            ("offload", "no", "has_offload: false"),
+            ("offload", "yes", "has_offload: true"),
+            ("acks", "40", "acknowledged_after: 40"),
+            ("window", "1310720", "window_bytes: 1310720"),
+            ("socket-buffer", "106496", "socket_buffer_bytes: 106496"),
+        ] {
+            let tuning = format!("{:?}", with(tuning::tuning(), choice, value));
+            assert!(tuning.contains(made), "{choice} {value}: {tuning}");
+        }
+        for (choice, value) in [
+            ("congestion", "reno"),
+            ("datagram", "1199"),
+            ("datagram", "65508"),
+            ("offload", ""),
+            ("acks", "many"),
+            ("speed", "10"),
+        ] {
+            assert!(with(tuning::tuning(), choice, value).is_none(), "{choice} {value}");
+        }
+    }
 }

@@ -30,9 +30,10 @@ struct Way {
 }
 
 impl Way {
-    async fn to(place: &Place) -> Way {
-        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (outside, inside) = (UdpSocket::bind(here).await.unwrap(), UdpSocket::bind(here).await.unwrap());
+    /// The replica sees what comes from this address.
+    async fn to(place: &Place, from: Ipv4Addr) -> Way {
+        let outside = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let inside = UdpSocket::bind((from, 0)).await.unwrap();
         inside.connect(place.transport.local_addr()).await.unwrap();
         Way { outside, inside }
     }
@@ -55,8 +56,8 @@ impl Way {
 
 impl HalfOpen {
     /// As far as the replica's first answer that does not ask for a proof.
-    async fn begin(raw: &Raw, place: &Place) -> HalfOpen {
-        let way = Arc::new(Way::to(place).await);
+    async fn begin(raw: &Raw, place: &Place, from: Ipv4Addr) -> HalfOpen {
+        let way = Arc::new(Way::to(place, from).await);
         let name = format!("replica.{CLUSTER}.annals");
         let connecting = raw.endpoint.connect(way.outside.local_addr().unwrap(), &name).unwrap();
         let mut was_asked = false;
@@ -111,8 +112,9 @@ fn beginnings_are_bounded_and_from_a_quarter_on_a_proof_is_asked_for() {
     let place = Place::start(options);
     let files = papers.client(ClientRole::Read);
     let raw = Raw::new(&files, true, "annals-client/1");
-    let begin = || raw.runtime.block_on(HalfOpen::begin(&raw, &place));
-    let mut half_open: Vec<HalfOpen> = (0..8).map(|_| begin()).collect();
+    let begin = |from| raw.runtime.block_on(HalfOpen::begin(&raw, &place, from));
+    // Each from another address, or some would be too many for one.
+    let mut half_open: Vec<HalfOpen> = (2..10).map(|host| begin(Ipv4Addr::new(127, 0, 0, host))).collect();
     let were_asked: Vec<bool> = half_open.iter().map(|half| half.was_asked).collect();
     assert_eq!(were_asked, [false, false, true, true, true, true, true, true]);
     assert_eq!(place.transport.stats().refused, 0);
@@ -122,11 +124,43 @@ fn beginnings_are_bounded_and_from_a_quarter_on_a_proof_is_asked_for() {
     assert_eq!(close.error_code, TransportErrorCode::CONNECTION_REFUSED);
     let refused = Caller::open(&files, &place.address()).refusal();
     assert!(matches!(refused, TransportError::TooMany), "{refused}");
-    assert!(place.transport.stats().refused >= 2);
+    let refusals = place.transport.stats().refusals;
+    assert!(refusals.limit >= 2 && refusals.address == 0, "{refusals:?}");
 
     // Whoever has said who it is counts no more among them.
     let last = half_open.pop().unwrap();
     let _stands = raw.runtime.block_on(last.lead_on());
     let caller = Caller::open(&files, &place.address());
     assert!(matches!(caller.told(), Told::Opened(..)));
+}
+
+/// Otherwise a few hosts could keep all others out.
+#[test]
+fn one_address_gets_half_of_the_places_and_others_are_still_let_in() {
+    let papers = Papers::new(CLUSTER);
+    let mut options = papers.options(1);
+    options.limits.handshakes_max = 8;
+    // None of them ends by itself.
+    (options.timing.handshake_max, options.timing.idle_max) = (100 * LONG, 100 * LONG);
+    let place = Place::start(options);
+    let raw = Raw::new(&papers.client(ClientRole::Read), true, "annals-client/1");
+    let begin = |from| raw.runtime.block_on(HalfOpen::begin(&raw, &place, from));
+    let mut greedy: Vec<HalfOpen> = (0..4).map(|_| begin(Ipv4Addr::LOCALHOST)).collect();
+    assert_eq!(place.transport.stats().refused, 0);
+
+    let refused = raw.connect(place.transport.local_addr()).unwrap_err();
+    let ConnectionError::ConnectionClosed(close) = refused else { panic!("{refused}") };
+    assert_eq!(close.error_code, TransportErrorCode::CONNECTION_REFUSED);
+    let refusals = place.transport.stats().refusals;
+    assert_eq!((refusals.address, refusals.total()), (1, 1));
+
+    // From another address more than one is let in, and comes to its end.
+    let elsewhere = Ipv4Addr::new(127, 0, 0, 2);
+    let [one, _another] = [begin(elsewhere), begin(elsewhere)];
+    let _stands = raw.runtime.block_on(one.lead_on());
+    assert_eq!(place.transport.stats().refused, 1);
+
+    // Whoever of the many says who it is makes room for its own address again.
+    let _also_stands = raw.runtime.block_on(greedy.pop().unwrap().lead_on());
+    raw.connect(place.transport.local_addr()).unwrap();
 }

@@ -5,7 +5,8 @@ use std::future::{Future, poll_fn};
 use std::task::Poll;
 use std::time::Duration;
 
-use annals::client::{ClientOptions, Target};
+use annals::ClusterId;
+use annals::client::{ClientError, ClientOptions, Target};
 use annals::protocol::request::{ClientRole, Reply};
 use annals::transport::certs::{Authority, Validity};
 use annals::transport::{Arrival, CertificateFault, Credentials, Lane, TlsFiles, TransportError, Whose};
@@ -31,6 +32,7 @@ fn more_clients_than_allowed_are_told_so() {
     let (first, _second) = (open(), open());
     let refused = Caller::open(&files, &place.address()).refusal();
     assert!(matches!(refused, TransportError::TooMany), "{refused}");
+    assert_eq!(place.transport.stats().refusals.limit, 1);
     drop(first);
     place.wait_until(|stats| stats.sessions == 1);
     open();
@@ -56,17 +58,22 @@ fn a_connection_without_a_session_is_closed_after_a_while() {
     // First what needs the client's runtime, which runs while it is waited on: until then it has not said that it ends.
     assert_eq!(raw.end(&connection).0, 0);
     place.next(|arrival| is_over(&arrival).then_some(()));
+    assert_eq!(place.transport.stats().refused, 0);
+    // Whoever has opened none has begun something and led it no further.
+    let silent = raw.connect(place.transport.local_addr()).unwrap();
+    assert_eq!(raw.end(&silent).0, 4);
+    assert_eq!(place.transport.stats().refusals.unfinished, 1);
 }
 
 #[test]
 fn connections_without_a_session_are_bounded() {
     let papers = Papers::new(CLUSTER);
     let mut options = papers.options(1);
-    (options.limits.sessions_max, options.limits.handshakes_max) = (1, 2);
+    (options.limits.sessions_max, options.limits.handshakes_max) = (1, 8);
     let place = Place::start(options);
     let raw = Raw::new(&papers.client(ClientRole::Read), true, "annals-client/1");
     let address = place.transport.local_addr();
-    let there: Vec<_> = (0..4).map(|_| raw.connect(address).unwrap()).collect();
+    let there: Vec<_> = (0..10).map(|_| raw.connect(address).unwrap()).collect();
     let mut ends: Vec<_> = there.iter().map(|connection| Box::pin(connection.closed())).collect();
     let first = raw.runtime.block_on(poll_fn(|cx| {
         let ended = ends.iter_mut().map(|end| end.as_mut().poll(cx)).find(Poll::is_ready);
@@ -75,7 +82,7 @@ fn connections_without_a_session_are_bounded() {
     let ConnectionError::ApplicationClosed(close) = first else { panic!("{first}") };
     assert_eq!(close.error_code, 3_u32.into());
     assert_eq!(place.transport.stats().refused, 1);
-    assert_eq!(there.iter().filter(|connection| connection.close_reason().is_none()).count(), 3);
+    assert_eq!(there.iter().filter(|connection| connection.close_reason().is_none()).count(), 9);
 }
 
 #[test]
@@ -111,6 +118,7 @@ fn who_does_not_read_is_cut_off_and_keeps_nobody_waiting() {
         }
     };
     assert!(matches!(&end, Err(quinn::ReadError::Reset(code)) if *code == 6_u32.into()), "{end:?}");
+    assert_eq!(place.transport.stats().refusals.slow, 1);
     assert_eq!(place.transport.stats().refused, 1);
     assert!(connection.close_reason().is_none(), "others may share it");
 }
@@ -188,6 +196,55 @@ fn clients_with_the_same_files_share_a_connection_until_the_files_change() {
     place.wait_until(|stats| stats.connections == 0);
 }
 
+/// Its role is in the certificate's name, so whoever is connected to sees which one it was.
+#[test]
+fn a_client_that_reads_its_certificate_again_uses_it_for_the_connections_to_come() {
+    let papers = Papers::new(CLUSTER);
+    let places = [1, 2, 3, 4].map(|id| papers.place(id));
+    let files = papers.client(ClientRole::Read);
+    let options = ClientOptions::new([places[0].address()]);
+    let client = options.certificates(&files.ca, &files.cert, &files.key).connect().unwrap();
+    let ask = |place: &Place| drop(client.status(Target::At(place.address())).wait());
+    let role_at = |place: &Place| {
+        ask(place);
+        place.next(|arrival| match arrival {
+            Arrival::Opened { role, .. } => Some(role),
+            _ => None,
+        })
+    };
+    assert_eq!(role_at(&places[0]), ClientRole::Read);
+
+    let renewed = papers.authority.client(ClientRole::Append, "tester", Validity::days(1)).unwrap();
+    assert_eq!(renewed.write(papers.path(), "Read").unwrap(), files, "other bytes in the same places");
+    assert_eq!(role_at(&places[1]), ClientRole::Read, "nobody has read them yet");
+    client.reload_certificates().wait().unwrap();
+    assert_eq!(role_at(&places[2]), ClientRole::Append);
+
+    // Files that are of no use, or of another cluster, change nothing.
+    let before = fs::read(&files.cert).unwrap();
+    fs::write(&files.cert, "no certificate").unwrap();
+    let reason = client.reload_certificates().wait().unwrap_err().to_string();
+    assert!(reason.contains(files.cert.to_str().unwrap()), "{reason}");
+    let other = Authority::new(ClusterId::new(1), Validity::days(1)).unwrap();
+    let foreign = other.client(ClientRole::Admin, "tester", Validity::days(1)).unwrap();
+    let theirs = foreign.write(papers.path(), "Read").unwrap();
+    assert_eq!(theirs, files);
+    let reason = client.reload_certificates().wait().unwrap_err().to_string();
+    assert!(reason.contains(&format!("should be for cluster {CLUSTER}")), "{reason}");
+    fs::write(&files.cert, before).unwrap();
+    let reason = client.reload_certificates().wait().unwrap_err().to_string();
+    assert!(reason.contains(files.key.to_str().unwrap()), "the key is another one's: {reason}");
+    assert_eq!(role_at(&places[3]), ClientRole::Append);
+
+    // The connection from before has stood all the time, with what it was made with.
+    ask(&places[0]);
+    let is_again = |arrival: &Arrival| matches!(arrival, Arrival::Opened { .. } | Arrival::Closed { .. });
+    assert!(!places[0].arrived().iter().any(is_again));
+    let one_more = client.clone();
+    client.close().unwrap();
+    assert_eq!(one_more.reload_certificates().wait(), Err(ClientError::Closed));
+}
+
 #[test]
 fn a_lane_that_is_over_its_limit_begins_anew_and_the_others_go_on() {
     let papers = Papers::new(CLUSTER);
@@ -230,6 +287,7 @@ fn certificates_are_reloaded_while_connections_stand() {
     assert!(matches!(refused, TransportError::Certificate { .. }), "{refused}");
 
     // A file that is of no use changes nothing.
+    let end = one.transport.stats().certificate_end.unwrap();
     let ca = papers.path().join("ca.pem");
     let before = fs::read(&ca).unwrap();
     fs::write(&ca, b"nonsense").unwrap();
@@ -237,12 +295,15 @@ fn certificates_are_reloaded_while_connections_stand() {
     assert!(matches!(refused, TransportError::BadFile { .. }), "{refused}");
     old.ask(2, &[]);
     assert_eq!(old.reply().0, 2);
+    assert_eq!(one.transport.stats().certificate_end, Some(end));
 
     // Both authorities, and a certificate of the new one.
-    let issued = next.replica(one.id, Validity::days(1)).unwrap();
+    let longer = Validity { until: end + Duration::from_secs(86_400), ..Validity::days(1) };
+    let issued = next.replica(one.id, longer).unwrap();
     issued.write(papers.path(), "replica-1").unwrap();
     fs::write(&ca, [before, next.certificate().as_bytes().to_vec()].concat()).unwrap();
     one.transport.reload_certificates().unwrap();
+    assert_eq!(one.transport.stats().certificate_end, Some(longer.until));
     let new = Caller::open(&files, &one.address());
     new.ask(3, &[]);
     assert_eq!(new.reply().0, 3);

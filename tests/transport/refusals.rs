@@ -95,10 +95,12 @@ fn foreign_and_expired_certificates_are_refused_on_both_sides_with_the_reason() 
     let strange = foreign.client(ClientRole::Admin);
     let refused = Caller::open(&strange, &address).refusal();
     assert!(is_refused(&refused, Whose::Theirs, CertificateFault::Foreign), "{refused}");
+    place.wait_until(|stats| stats.refusals.certificate == 1);
 
     let trusting = TlsFiles { ca: ours.path().join("ca.pem"), ..strange };
     let refused = Caller::open(&trusting, &address).refusal();
     assert!(is_refused(&refused, Whose::Ours, CertificateFault::Foreign), "{refused}");
+    place.wait_until(|stats| stats.refusals.certificate == 2 && stats.refused == 2);
 
     let old = ours.authority.client(ClientRole::Admin, "old", past()).unwrap();
     let refused = Caller::open(&old.write(ours.path(), "old").unwrap(), &address).refusal();
@@ -150,6 +152,7 @@ fn who_has_no_certificate_is_refused() {
     let connection = raw.connect(place.transport.local_addr()).unwrap();
     assert_eq!(raw.end(&connection).0, CERTIFICATE_REQUIRED);
     place.wait_until(|stats| stats.refused == 1);
+    assert_eq!(place.transport.stats().refusals.certificate, 1);
     assert!(place.arrived().is_empty());
 }
 
@@ -167,6 +170,7 @@ fn another_version_of_the_wire_is_refused_on_both_sides() {
             other => panic!("{alpn}: {other:?}"),
         }
     }
+    place.wait_until(|stats| stats.refusals.version == 3 && stats.refused == 3);
     // And a client that meets a replica of the future.
     let replica = papers.replica(1);
     let chain = vec![CertificateDer::from_pem_file(&replica.cert).unwrap()];
@@ -281,4 +285,6 @@ fn frames_over_the_limits_and_noise_in_a_stream_end_the_connection() {
     }
     let (connection, ..) = raw.say(address, &[0xff; 64]);
     assert_eq!(raw.end(&connection).0, bad);
+    let refusals = place.transport.stats().refusals;
+    assert_eq!((refusals.limit, refusals.garbage, refusals.total()), (2, 3, 5));
 }

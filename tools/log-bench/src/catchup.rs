@@ -206,7 +206,7 @@ fn no_backup() -> Error {
 fn fill(cluster: &Cluster, bytes: u64) -> Result<()> {
     const OUTSTANDING: usize = 1024;
     let phase = Phase::bytes("filling the log", bytes);
-    let clients = Clients::connect(cluster, 1, Default::default())?;
+    let clients = Clients::connect(&cluster.options(), 1, Default::default())?;
     let records = Records::synthetic(RECORD_BYTES);
     let mut feed = records.feed(0, 1);
     let (mut batch, mut window) = (Vec::new(), std::collections::VecDeque::new());

@@ -38,7 +38,9 @@ pub(crate) fn run(args: &ReplicateArgs, place: &Place) -> Result<Report> {
     let cluster = Cluster::start(&args.cluster, place)?;
     let status = cluster.connect()?;
     cluster.wait_until_in_sync(&status)?;
-    let clients = Clients::connect(&cluster, connections as usize, args.durability)?;
+    let options = cluster.options();
+    let options = args.depth_eager.map_or(options.clone(), |depth| options.depth_eager(depth));
+    let clients = Clients::connect(&options, connections as usize, args.durability)?;
     let mut runs = Vec::new();
     for number in 1..=args.runs {
         let before = cluster.cpu_in_all();
@@ -63,6 +65,7 @@ fn report(
     report.facts.push(("replicas", args.cluster.replicas.to_string()));
     report.facts.push(("durability", args.durability.to_string()));
     report.facts.push(("connections", connections.to_string()));
+    report.facts.extend(args.depth_eager.map(|depth| ("depth_eager", depth.to_string())));
     let columns = ["run", "appends/s", "MB/s", "p50", "p99", "p99.9", "max", "cpu s/GB"];
     let mut table = Table::new("Acknowledged appends", &columns);
     for (number, run) in runs.iter().enumerate() {

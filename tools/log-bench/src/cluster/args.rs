@@ -39,6 +39,10 @@ pub(crate) struct ReplicateArgs {
     /// for each thread, at most 8].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) connections: Option<u32>,
+    /// Append requests of a `Client` under way, from which on the next one waits until it is half full [default: the
+    /// library's].
+    #[arg(long, value_name = "N", value_parser = parse_depth)]
+    pub(crate) depth_eager: Option<usize>,
     /// Size of a record.
     #[arg(long, value_name = "SIZE", default_value = "256", value_parser = parse_record_bytes)]
     pub(crate) size: u64,

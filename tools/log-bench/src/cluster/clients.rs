@@ -1,9 +1,8 @@
 //! The clients of a cluster as the engine of a workload.
 
-use annals::client::{Client, Target, Ticket};
+use annals::client::{Client, ClientOptions, Target, Ticket};
 use annals::protocol::request::Copies;
 
-use super::Cluster;
 use crate::drive::Engine;
 use crate::error::{Error, Result};
 
@@ -16,8 +15,9 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// So many clients, which are connected: no append that is measured waits for a handshake.
-    pub(crate) fn connect(cluster: &Cluster, connections: usize, copies: Copies) -> Result<Clients> {
-        let clients: Vec<Client> = (0..connections).map(|_| cluster.connect()).collect::<Result<_>>()?;
+    pub(crate) fn connect(options: &ClientOptions, connections: usize, copies: Copies) -> Result<Clients> {
+        let connect = |_| options.connect().map_err(Error::cluster("connect to"));
+        let clients: Vec<Client> = (0..connections).map(connect).collect::<Result<_>>()?;
         let answers: Vec<_> = clients.iter().map(|client| client.status(Target::Primary)).collect();
         for answer in answers {
             answer.wait().map_err(Error::cluster("connect to"))?;

@@ -106,16 +106,18 @@ impl Cluster {
 
     /// A client: a link of its own to each replica, over a connection that all clients of this process share.
     pub(crate) fn connect(&self) -> Result<Client> {
-        self.connect_to(self.duties.iter().map(|duty| duty.listen.to_string()).collect())
+        self.options().connect().map_err(Error::cluster("connect to"))
     }
 
-    /// A client that knows only these replicas.
-    fn connect_to(&self, endpoints: Vec<String>) -> Result<Client> {
+    /// The options of such a client.
+    pub(crate) fn options(&self) -> ClientOptions {
+        self.options_to(self.duties.iter().map(|duty| duty.listen.to_string()).collect())
+    }
+
+    /// Those of a client that knows only these replicas.
+    fn options_to(&self, endpoints: Vec<String>) -> ClientOptions {
         let file = |name: &str| self.certificates.join(name);
-        ClientOptions::new(endpoints)
-            .certificates(file("ca.pem"), file("bench.pem"), file("bench.key"))
-            .connect()
-            .map_err(Error::cluster("connect to"))
+        ClientOptions::new(endpoints).certificates(file("ca.pem"), file("bench.pem"), file("bench.key"))
     }
 
     /// The ids of all replicas.
@@ -201,7 +203,8 @@ impl Cluster {
 
     /// A client that knows only this replica.
     pub(crate) fn connect_to_one(&self, index: usize) -> Result<Client> {
-        self.connect_to(vec![self.duties[index].listen.to_string()])
+        let options = self.options_to(vec![self.duties[index].listen.to_string()]);
+        options.connect().map_err(Error::cluster("connect to"))
     }
 
     /// Where a replica has its files.

@@ -7,8 +7,8 @@ use annals::ReplicaId;
 use annals::protocol::request::ClientRole;
 use annals::transport::certs::{Authority, Issued, Validity};
 
-use crate::cluster::{Cluster, lines};
-use crate::scratch::Running;
+use crate::cluster::{Cluster, ask, lines};
+use crate::scratch::{Running, wait_until};
 
 const READ_AGAIN: &str = "the certificates were read again";
 
@@ -54,6 +54,12 @@ fn an_expired_client_is_told_what_is_wrong() {
     let said = cluster.scratch.expect_fed(3, "append -c c/admin-old.toml --deadline 2s", "line\n");
     assert!(said.err.contains("not valid at this time"), "{}", said.err);
     assert!(cluster.records().is_empty());
+    let is_counted = |page| {
+        let metrics = ask(page, "/metrics");
+        metrics.contains("\nannals_refused_connections_total{reason=\"certificate\"} ")
+    };
+    // The status was asked of each.
+    wait_until("all have counted it", || cluster.pages.values().all(|page| is_counted(page)));
 }
 
 #[test]
@@ -99,6 +105,35 @@ fn a_replica_whose_certificate_has_expired_is_let_in_after_a_new_one_and_a_sighu
     cluster.kill(cluster.primary_but(3));
     cluster.append(&lines("with", 100));
     assert_eq!(cluster.records(), [lines("without", 100), lines("with", 100)].concat());
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_warned_of_at_the_start_and_when_it_is_read_again() {
+    let mut cluster = Cluster::start();
+    cluster.kill(3);
+    let ends_in = |days: u32| Validity::days(days);
+    cluster.issue("replica-3", |authority| authority.replica(ReplicaId::new(3), ends_in(10)).unwrap());
+    let mut warned = cluster.start_again(3);
+    let line = warned.wait_for("the certificate ends soon");
+    assert!(line.contains("WARN") && line.contains("days_left=9"), "{line}");
+
+    cluster.issue("replica-3", |authority| authority.replica(ReplicaId::new(3), ends_in(5)).unwrap());
+    warned.signal("HUP");
+    let line = warned.wait_for("the certificate ends soon");
+    assert!(line.contains("days_left=4"), "{line}");
+    warned.wait_for(READ_AGAIN);
+
+    cluster.issue("replica-3", |authority| authority.replica(ReplicaId::new(3), over()).unwrap());
+    warned.signal("HUP");
+    warned.wait_for("the certificate has ended");
+    warned.wait_for(READ_AGAIN);
+
+    cluster.issue("replica-3", |authority| authority.replica(ReplicaId::new(3), ends_in(90)).unwrap());
+    let before = warned.said.len();
+    warned.signal("HUP");
+    warned.wait_for(READ_AGAIN);
+    let said = &warned.said[before..];
+    assert!(!said.iter().any(|line| line.contains("the certificate ")), "{said:?}");
 }
 
 #[test]

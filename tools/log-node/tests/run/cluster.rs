@@ -1,11 +1,12 @@
 //! A development cluster, as a user starts it.
 
 use std::collections::BTreeMap;
-use std::net::UdpSocket;
+use std::io::{Read, Write};
+use std::net::{TcpStream, UdpSocket};
 
 use serde_json::Value;
 
-use crate::scratch::{Running, Said, Scratch, comes_true, signal, wait_until};
+use crate::scratch::{PATIENCE, Running, Said, Scratch, comes_true, signal, wait_until};
 
 /// A cluster under `log-node dev`.
 pub(crate) struct Cluster {
@@ -184,6 +185,18 @@ pub(crate) fn wait_until_free(addresses: &[String]) {
     for address in addresses {
         wait_until(&format!("nobody has {address}"), || UdpSocket::bind(address).is_ok());
     }
+}
+
+/// What a status page has at this path.
+#[track_caller]
+pub(crate) fn ask(page: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(page).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
 /// `first 1`, `first 2` and so on.

@@ -1,10 +1,9 @@
 //! `dev`: a whole cluster as child processes.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::time::SystemTime;
 
-use crate::cluster::{Cluster, lines, wait_until_free};
-use crate::scratch::{PATIENCE, wait_until};
+use crate::cluster::{Cluster, ask, lines, wait_until_free};
+use crate::scratch::wait_until;
 
 #[test]
 fn a_cluster_is_started_appended_to_and_ended_and_is_there_again() {
@@ -62,15 +61,6 @@ fn dev_ends_when_all_replicas_have_and_starts_none_again() {
 fn the_status_page_shows_the_cluster_and_metrics() {
     let cluster = Cluster::start();
     cluster.append(&lines("line", 10));
-    let ask = |page: &str, path: &str| {
-        let mut stream = TcpStream::connect(page).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
-    };
     for (id, page) in &cluster.pages {
         assert!(ask(page, "/").contains("</html>"));
         // On a machine that is busy with other things somebody may just stand for election.
@@ -84,6 +74,11 @@ fn the_status_page_shows_the_cluster_and_metrics() {
         for name in ["annals_node_role{role=\"backup\"}", "annals_node_lsn{watermark=\"committed\"}"] {
             assert!(metrics.contains(name), "{metrics}");
         }
+        let end =
+            metrics.lines().find_map(|line| line.strip_prefix("annals_certificate_end_timestamp_seconds "));
+        let since_1970 = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+        let days_left = (end.expect("a certificate ends").parse::<f64>().unwrap() - since_1970) / 86_400.0;
+        assert!((3640.0..3650.0).contains(&days_left), "`dev` makes them for ten years: {days_left}");
         // A name that is told twice makes Prometheus refuse all of them.
         let mut names: Vec<&str> = metrics.lines().filter(|line| line.starts_with("# TYPE")).collect();
         names.sort_unstable();
