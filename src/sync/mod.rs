@@ -8,7 +8,8 @@
 pub(crate) mod outcome;
 pub(crate) mod wait_table;
 #[cfg(all(test, not(loom)))]
-mod wakes;
+pub(crate) mod wakes;
+pub(crate) mod waking;
 pub(crate) mod word;
 
 /// The atomics of the standard library, or loom's while it checks a model.

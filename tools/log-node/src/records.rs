@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use annals::Lsn;
-use annals::client::{Client, ClientError, ClientOptions, Record, Target, Ticket};
+use annals::client::{Client, ClientError, ClientOptions, Record, Records, Target, Ticket};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
@@ -264,20 +265,35 @@ pub(crate) fn tail(args: &TailArgs) -> Result<Status> {
         }
         return Ok(Status::Done);
     }
-    let mut next = from;
+    let read = |next: Lsn| Ok(client.read(Target::Primary, next, READ_BYTES).wait()?);
+    let catch_up = || Ok(client.linearizable_read().wait().map(drop)?);
+    print_all(from..=end, read, catch_up, |record| printer.print(record))?;
+    Ok(Status::Done)
+}
+
+/// Prints records that are all committed. A primary that was elected just now may not know of some of them: it answers a
+/// question to `catch_up` once it does.
+fn print_all(
+    range: RangeInclusive<Lsn>,
+    read: impl Fn(Lsn) -> Result<Records>,
+    catch_up: impl Fn() -> Result<()>,
+    mut print: impl FnMut(&Record) -> Result<bool>,
+) -> Result<()> {
+    let (mut next, end) = range.into_inner();
     while next <= end {
-        let read = client.read(Target::Primary, next, READ_BYTES).wait()?;
+        let read = read(next)?;
         for record in read.records.iter().take_while(|record| record.lsn <= end) {
-            if !printer.print(record)? {
-                return Ok(Status::Done);
+            if !print(record)? {
+                return Ok(());
             }
         }
-        if read.next <= next {
-            return Err(Error::BadReply);
+        match read.next > next {
+            true => next = read.next,
+            false if read.committed < next => catch_up()?,
+            false => return Err(Error::BadReply),
         }
-        next = read.next;
     }
-    Ok(Status::Done)
+    Ok(())
 }
 
 /// Writes records as lines.
@@ -301,6 +317,11 @@ impl Printer {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use annals::Epoch;
+    use bytes::Bytes;
+
     use super::*;
 
     /// Only whoever typed, or asked for each LSN, was told.
@@ -370,6 +391,32 @@ mod tests {
         let wanted =
             [ok(1, b"one"), ok(2, b""), ok(3, b"no newline \xff"), ok(1, b"one"), Err(refused.to_string())];
         assert_eq!(handed, wanted);
+    }
+
+    /// It was said to make no sense, and whoever wanted all records got a part of them and an error.
+    #[test]
+    fn a_primary_that_was_just_elected_is_waited_for() {
+        let lsn = Lsn::new;
+        let (committed, printed) = (Cell::new(2), RefCell::new(vec![]));
+        let record = |at| Record { lsn: lsn(at), epoch: Epoch::new(1), bytes: Bytes::new() };
+        let read = |from: Lsn| {
+            let committed = lsn(committed.get());
+            let records = (from.get()..=committed.get()).map(record).collect();
+            Ok(Records { records, next: committed.next().max(from), committed })
+        };
+        let catch_up = || {
+            committed.set(committed.get() + 3);
+            Ok(())
+        };
+        let print = |record: &Record| {
+            printed.borrow_mut().push(record.lsn.get());
+            Ok(true)
+        };
+        print_all(lsn(1)..=lsn(4), read, catch_up, print).unwrap();
+        assert_eq!(*printed.borrow(), [1, 2, 3, 4]);
+        let nothing = |next| Ok(Records { records: vec![], next, committed: lsn(9) });
+        let stuck = print_all(lsn(1)..=lsn(4), nothing, || Ok(()), print);
+        assert!(matches!(stuck, Err(Error::BadReply)));
     }
 
     #[test]

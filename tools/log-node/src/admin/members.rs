@@ -26,6 +26,15 @@ pub(crate) fn add(args: &AddArgs) -> Result<Status> {
     check_newcomer(args, &status)?;
     let member = membership(&operator.look()).into_iter().find(|member| member.id == newcomer.id.get());
     match member {
+        // What takes part is gone: this one, under its number, has nothing of it, and is let in by nobody.
+        Some(member) if member.disk_id != status.disk.to_string() => {
+            let (id, address) = (newcomer.id, &newcomer.address);
+            let reason = format!(
+                "replica {id} takes part with another disk than the one at {address}; take that out first, with `log-node \
+                 remove {id}`, and then add this one"
+            );
+            return Err(Error::NotNeeded { reason });
+        }
         Some(member) if member.votes => {
             out::print(&format!("replica {} takes part already\n", newcomer.id))?;
             return Ok(Status::Done);
