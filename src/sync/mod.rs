@@ -7,7 +7,8 @@
 #[cfg(feature = "quic")]
 pub(crate) mod outcome;
 pub(crate) mod wait_table;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg_attr(loom, allow(dead_code, reason = "its models have wakers of their own"))]
 pub(crate) mod wakes;
 pub(crate) mod waking;
 pub(crate) mod word;

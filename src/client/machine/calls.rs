@@ -456,7 +456,8 @@ mod tests {
                 bench.pass();
             }
         }
-        (bench.sent.clear(), bench.answers.clear());
+        bench.sent.clear();
+        bench.answers.clear();
         bench.call(Target::Replica(ReplicaId::new(2)), request.clone());
         assert!(bench.sent.iter().any(|(to, _, sent)| (*to, &**sent) == (2, &request)), "it is on its way");
         if is_lost {
