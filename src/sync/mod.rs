@@ -10,6 +10,7 @@ pub(crate) mod wait_table;
 #[cfg(test)]
 #[cfg_attr(loom, allow(dead_code, reason = "its models have wakers of their own"))]
 pub(crate) mod wakes;
+#[cfg(any(feature = "quic", feature = "sim"))]
 pub(crate) mod waking;
 pub(crate) mod word;
 
