@@ -371,6 +371,12 @@ mod tests {
 
         /// Answers the oldest append: all copies that it asked for are there.
         fn answer(&self) {
+            let (asked, reply) = self.next_answer();
+            tell(&asked.ear, asked.number, reply);
+        }
+
+        /// The oldest append, and its answer.
+        fn next_answer(&self) -> (Asked, Reply) {
             let mut waiting = self.0.lock();
             let asked = waiting.asked.pop_front().expect("something was asked");
             let first = waiting.last.next();
@@ -390,7 +396,7 @@ mod tests {
                 is_committed: true,
                 is_duplicate: false,
             };
-            tell(&asked.ear, asked.number, Reply::Appended(appended));
+            (asked, Reply::Appended(appended))
         }
     }
 
@@ -491,6 +497,35 @@ mod tests {
             let Poll::Ready(Ok(ticket)) = next.poll() else { panic!("there is room") };
             before = (ticket, next.expected);
         }
+    }
+
+    #[test]
+    fn a_client_may_never_suspect_anybody() {
+        let desk = Desk::default();
+        let options = ClientOptions::new(["primary:1"]).suspect_after(Duration::MAX).deadline(Duration::MAX);
+        let client = options.connect_over(Arc::new(desk.clone())).unwrap();
+        let ticket = client.append(FILLS).unwrap();
+        desk.answer();
+        assert_eq!(ticket.wait().unwrap().lsn(), Lsn::FIRST);
+    }
+
+    /// Answers that came together were lost with the first waker that panicked, and whoever waited for them waited for ever.
+    #[test]
+    fn a_waker_that_panics_keeps_no_answer_from_anybody_else() {
+        let desk = Desk::default();
+        let options = ClientOptions::new(["primary:1"]).depth_eager(2).deadline(LONG);
+        let client = options.connect_over(Arc::new(desk.clone())).unwrap();
+        let [mut first, second] = [FILLS, FILLS].map(|record| client.append(record).unwrap());
+        let waker = crate::sync::wakes::panicking();
+        assert!(Pin::new(&mut first).poll(&mut Context::from_waker(&waker)).is_pending());
+        let ([one, next], mut replies) = ([desk.next_answer(), desk.next_answer()], vec![]);
+        let ear = Arc::clone(&one.0.ear);
+        for (asked, reply) in [one, next] {
+            replies.push((asked.number, reply, Bytes::new()));
+        }
+        ear.replies(&mut replies);
+        assert_eq!(second.wait_timeout(LONG).unwrap().map(|receipt| receipt.lsn()), Some(Lsn::new(2)));
+        assert_eq!(first.wait().unwrap().lsn(), Lsn::FIRST);
     }
 
     #[test]

@@ -94,9 +94,9 @@ impl ClientOptions {
     }
 
     /// A primary that does not answer for so long, 40 ms by default, makes the client ask the other replicas whether there
-    /// is a newer one. It costs them little, and a request is sent again only if there is.
+    /// is a newer one. It costs them little, and a request is sent again only if there is. A year is as long as it gets.
     pub fn suspect_after(mut self, silence: Duration) -> ClientOptions {
-        self.settings.suspect_after = silence;
+        self.settings.suspect_after = silence.min(DEADLINE_MAX);
         self
     }
 
@@ -142,7 +142,7 @@ impl ClientOptions {
     }
 }
 
-/// The longest deadline: there is always a moment after it.
+/// The longest time that anything is waited for: there is always a moment after it.
 const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Records that one batch may have.
 pub(super) const BATCH_RECORDS_MAX: usize = RECORDS_MAX;

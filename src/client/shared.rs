@@ -19,6 +19,7 @@ use super::error::{ClientError, Result};
 use super::machine::{Act, CallOutcome, LinkId, Machine};
 use super::network::{Ear, Line, Network};
 use crate::protocol::request::Reply;
+use crate::sync::waking::wake;
 
 /// What all handles of a client share.
 #[derive(Debug)]
@@ -184,7 +185,7 @@ impl Shared {
             mem::swap(state.machine.acts(), &mut performing.performer.acts);
             drop(state);
             performing.performer.perform(self);
-            mem::take(&mut tasks).into_iter().for_each(Waker::wake);
+            mem::take(&mut tasks).into_iter().for_each(wake);
             state = self.state.lock();
             self.make_room(&mut state, &mut tasks);
             if state.machine.acts().is_empty() && tasks.is_empty() {
@@ -256,7 +257,7 @@ impl Performer {
     }
 }
 
-/// Gives the performer back, also if a task's waker panics.
+/// Gives the performer back, also if what it calls panics.
 struct Performing<'a> {
     shared: &'a Shared,
     performer: Performer,

@@ -16,6 +16,7 @@ use super::error::ClientError;
 use super::error::Result;
 use super::machine::{Delivery, Feed, FeedId, Sink, Target};
 use crate::protocol::request::RecordHead;
+use crate::sync::waking::wake;
 use crate::types::{Epoch, Lsn};
 
 /// A committed record.
@@ -225,8 +226,6 @@ impl Sink for Queue {
         if is_slept_on {
             self.has_more.notify_one();
         }
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        waker.into_iter().for_each(wake);
     }
 }

@@ -22,6 +22,9 @@ use crate::protocol::Base;
 use crate::protocol::request::Reply;
 use crate::types::Lsn;
 
+/// What the applying thread is called when it has panicked.
+pub(crate) const APPLY: &str = "apply";
+
 /// What the applying thread is told.
 pub(crate) enum ApplyNote {
     /// More may be shown: look.
@@ -112,7 +115,7 @@ impl Applier {
         let thread = thread::Builder::new()
             .name("annals-apply".to_owned())
             .spawn(move || {
-                let _witness = Witness { thread: "apply", mail: Arc::clone(&self.mail) };
+                let _witness = Witness { thread: APPLY, mail: Arc::clone(&self.mail) };
                 self.run(&receiver);
             })
             .map_err(|source| Error::io("start a thread for", "", source))?;

@@ -16,6 +16,7 @@ use super::store::{Preparation, Prepared, ReplicaStore, SnapshotWriter, StoreOpt
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::protocol::{Base, Health, LOST_BASE, State};
+use crate::types::Lsn;
 
 /// With nothing left to vouch for, it need not wake up; now and then all the same, to be seen alive.
 const LONG: Duration = Duration::from_secs(3600);
@@ -103,6 +104,8 @@ struct Spindle {
     store: Option<ReplicaStore>,
     /// How often it was opened again.
     life: u64,
+    /// Something could not be read, and nothing was lost before: up to where all was synced then.
+    doubted: Option<Lsn>,
     mail: Arc<Mail>,
     pulse: Arc<Pulse>,
     /// To the thread that makes segments ahead of time.
@@ -122,7 +125,8 @@ pub(crate) fn spawn(
     let back = sender.clone();
     let builder = thread::Builder::new().name("annals-prepare".to_owned());
     let preparer = builder.spawn(move || prepare(&preparations, &back)).map_err(failed)?;
-    let spindle = Spindle { disk, options, store: Some(store), life: 0, mail, pulse, preparing };
+    let (store, doubted) = (Some(store), None);
+    let spindle = Spindle { disk, options, store, life: 0, doubted, mail, pulse, preparing };
     let builder = thread::Builder::new().name("annals-disk".to_owned());
     let witness = Witness { thread: DISK, mail: Arc::clone(&spindle.mail) };
     let thread = builder.spawn(move || {
@@ -284,7 +288,7 @@ impl Spindle {
         if let (Some(store), Error::Rot { .. } | Error::Hole { .. }) = (&mut self.store, &error) {
             // Every byte is looked at when it is opened again: by its extracts alone the log would seem whole. If the note
             // cannot be written, the same damage is met again.
-            let _ = store.doubt();
+            self.doubted = store.begin_doubt().ok().flatten();
         }
         self.store = None;
         self.leave(Note::DiskFailed(error));
@@ -293,14 +297,20 @@ impl Spindle {
     fn reopen(&mut self, (is_whole, doubts): (bool, bool), has_peers: bool) {
         let noted = match &mut self.store {
             Some(store) if is_whole => store.recovered(),
-            Some(store) if doubts => store.doubt(),
+            Some(store) if doubts => store.begin_doubt().map(|synced| self.doubted = synced),
             _ => Ok(()),
         };
         // Its lock is taken anew.
         self.store = None;
         self.life += 1;
         let opened = noted.and_then(|()| open(&self.disk, self.options, has_peers));
-        let opened = opened.map(|(store, state)| {
+        let settled = opened.and_then(|(mut store, mut state)| {
+            if let (Some(synced), Some(store)) = (self.doubted.take(), &mut store) {
+                store.settle(&mut state, synced)?;
+            }
+            Ok((store, state))
+        });
+        let opened = settled.map(|(store, state)| {
             let reader = store.as_ref().map(ReplicaStore::reader);
             self.store = store;
             reader.map(|reader| Box::new((state, reader)))
@@ -346,7 +356,7 @@ fn first_part(tasks: &mut VecDeque<Task>) -> VecDeque<Task> {
 mod tests {
     use super::*;
     use crate::protocol::{Content, Group, Meta};
-    use crate::types::{Epoch, LogIncarnation, Lsn, LsnRange};
+    use crate::types::{Epoch, LogIncarnation, LsnRange};
 
     #[test]
     fn a_backlog_is_written_in_parts_and_little_things_share_one() {

@@ -84,12 +84,32 @@ impl Shown {
     /// Reads a committed record; `None` if it is the protocol's own.
     pub(crate) fn read_one(&self, mail: &Mail, lsn: Lsn) -> Result<Option<Record>> {
         let view = self.view();
-        let beyond = Error::BeyondEnd { asked: lsn, last: view.through };
-        if lsn > view.through || lsn == Lsn::ZERO {
-            return Err(beyond.into());
+        if view.is_closed {
+            return Err(ReplicaError::Closed);
         }
-        let Some(reader) = &view.reader else { return Err(beyond.into()) };
+        // What is there is not known while the store is opened again.
+        let reader = view.reader.as_ref().ok_or(Refused::Busy)?;
+        if lsn > view.through || lsn == Lsn::ZERO {
+            return Err(Error::BeyondEnd { asked: lsn, last: view.through }.into());
+        }
         let (records, _) = read_records((reader, mail), lsn, lsn, 1)?;
         Ok(records.into_iter().next())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::place::Bell;
+
+    /// That a record is beyond the end, whoever has its receipt, is a lie about what was acknowledged.
+    #[test]
+    fn while_the_store_is_opened_again_no_record_is_said_to_be_missing() {
+        let (shown, (mail, _notes)) = (Shown::new(), Mail::new(Bell::new(|| {})));
+        shown.advance(Lsn::new(10));
+        let busy = shown.read_one(&mail, Lsn::new(7));
+        assert!(matches!(busy, Err(ReplicaError::Refused(Refused::Busy))), "{busy:?}");
+        shown.close();
+        assert!(matches!(shown.read_one(&mail, Lsn::new(7)), Err(ReplicaError::Closed)));
     }
 }

@@ -167,7 +167,8 @@ impl Replica {
     ///
     /// # Errors
     /// [`Error::BeyondEnd`](crate::Error::BeyondEnd) if it is not committed yet, as far as known here, or not synced here;
-    /// [`Refused::Trimmed`](crate::protocol::request::Refused::Trimmed) if it is not there any more.
+    /// [`Refused::Trimmed`](crate::protocol::request::Refused::Trimmed) if it is not there any more;
+    /// [`Refused::Busy`](crate::protocol::request::Refused::Busy) while the log is opened again after a failure of the disk.
     pub fn read(&self, lsn: Lsn) -> Result<Option<Record>> {
         self.life.shown.read_one(&self.life.mail, lsn)
     }

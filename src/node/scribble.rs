@@ -10,9 +10,12 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::disk::DiskNote;
 use super::error::Result;
 use super::machine::Frozen;
-use super::mail::{Mail, Note};
+use super::mail::{Mail, Note, Witness};
 use crate::error::Error;
 use crate::protocol::Base;
+
+/// What the thread is called that writes a snapshot when it has panicked.
+pub(crate) const SNAPSHOT: &str = "snapshot";
 
 /// Writes snapshots, one at a time: the node asks for no other before one is done.
 pub(crate) struct Scribbler {
@@ -40,6 +43,7 @@ impl Scribbler {
         let bytes_per_s = self.bytes_per_s;
         let theirs = Arc::clone(&base);
         let spawned = thread::Builder::new().name("annals-snapshot".to_owned()).spawn(move || {
+            let _witness = Witness { thread: SNAPSHOT, mail: Arc::clone(&mail) };
             let outcome = write(&disk, &theirs, frozen, (bytes_per_s, ends));
             if let Err(error) = outcome {
                 let _ =

@@ -42,7 +42,7 @@ use crate::error::{Error, Result};
 use crate::format::{Extract, Vote};
 use crate::log::store::Files;
 use crate::log::superblock_file::{Copies, SuperblockFile};
-use crate::protocol::{Base, EpochHistory, Member, Meta, SnapshotId, State};
+use crate::protocol::{Base, EpochHistory, Health, Member, Meta, SnapshotId, State};
 use crate::segment::QUARANTINE;
 use crate::types::{DiskId, Lsn, LsnRange, WriteMethod};
 
@@ -317,6 +317,33 @@ impl ReplicaStore {
     /// Whatever the operating system says.
     pub fn doubt(&mut self) -> Result<()> {
         open::note_damage(&*self.files.disk)
+    }
+
+    /// The same, and gives up to where all is synced, if nothing was lost before: to be held against what is there when the store
+    /// was opened [again](ReplicaStore::settle).
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    pub(crate) fn begin_doubt(&mut self) -> Result<Option<Lsn>> {
+        let was_noted = open::is_damaged(&*self.files.disk)?;
+        self.doubt()?;
+        Ok((!was_noted).then_some(self.durable))
+    }
+
+    /// Takes a doubt back, if every byte has been looked at since and checks as it is, and all is there that was synced then:
+    /// the disk was away for a moment.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    pub(crate) fn settle(&mut self, state: &mut State, synced: Lsn) -> Result<()> {
+        let is_aside = open::list(&*self.files.disk)?.iter().any(|name| name.starts_with(QUARANTINE));
+        // What nothing vouches for is cut off as torn if it is damaged, and not called lost.
+        let is_all = state.health == Health::Damaged(Vec::new()) && self.durable >= synced;
+        if is_all && !is_aside {
+            self.recovered()?;
+            state.health = Health::Whole;
+        }
+        Ok(())
     }
 
     /// Removes the note that something is lost: nothing is any more. Open the store again then.

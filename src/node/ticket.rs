@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::error::{ReplicaError, Result};
 use crate::protocol::request::{Appended, Reply};
+use crate::sync::waking::wake;
 use crate::types::{Epoch, Lsn, LsnRange, ReplicaId};
 
 /// A promise that what was asked of a replica will be answered.
@@ -161,9 +162,7 @@ impl Cell {
         if is_slept_on {
             self.answered.notify_all();
         }
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        waker.into_iter().for_each(wake);
     }
 }
 
@@ -219,6 +218,16 @@ impl Receipt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The node answers on its network's thread, which would end with it.
+    #[test]
+    fn a_waker_that_panics_does_so_alone() {
+        let (mut ticket, promise) = promise(|_| Ok(()));
+        let waker = crate::sync::wakes::panicking();
+        assert!(Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)).is_pending());
+        promise.keep(Ok(Reply::Done));
+        assert!(ticket.is_answered());
+    }
 
     #[test]
     #[should_panic(expected = "taken before")]

@@ -7,8 +7,11 @@
 #[cfg(feature = "quic")]
 pub(crate) mod outcome;
 pub(crate) mod wait_table;
-#[cfg(all(test, not(loom)))]
-mod wakes;
+#[cfg(test)]
+#[cfg_attr(loom, allow(dead_code, reason = "its models have wakers of their own"))]
+pub(crate) mod wakes;
+#[cfg(any(feature = "quic", feature = "sim"))]
+pub(crate) mod waking;
 pub(crate) mod word;
 
 /// The atomics of the standard library, or loom's while it checks a model.

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::Mutex;
 use super::atomic::Ordering;
+use super::waking::wake;
 use super::word::Word;
 
 /// Set in the word while threads sleep on it.
@@ -52,7 +53,7 @@ impl<T> Outcome<T> {
         if before & TASKS != 0 {
             // Taken out under the lock, woken after it: a waker may run the task at once.
             let tasks = std::mem::take(&mut *self.tasks.lock());
-            tasks.into_iter().for_each(Waker::wake);
+            tasks.into_iter().for_each(wake);
         }
     }
 
@@ -144,6 +145,17 @@ mod tests {
         outcome.settle(7);
         assert_eq!(outcome.wait(Some(Instant::now())), Some(&7));
         assert_eq!(outcome.wait(None), Some(&7));
+    }
+
+    #[test]
+    fn a_waker_that_panics_keeps_nobody_else_from_being_woken() {
+        let outcome = Outcome::new();
+        let (wakes, waker) = Wakes::new();
+        for waker in [crate::sync::wakes::panicking(), waker] {
+            assert!(outcome.poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        outcome.settle(7);
+        assert_eq!(wakes.count(), 1);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A waker that counts, for tests.
+//! Wakers for tests: one that counts, and one that panics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,4 +23,16 @@ impl Wake for Wakes {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// A waker that panics.
+pub(crate) fn panicking() -> Waker {
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker of the program's own");
+        }
+    }
+    Waker::from(Arc::new(Panics))
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use annals::Lsn;
+use annals::disk::Access;
 use annals::disk::sim::{CrashPolicy, Fail, Fault, Operation};
+use annals::node::ReplicaError;
 use annals::protocol::request::{ClientRole, DiskHealth, Refused, Reply, Request};
 use annals::protocol::{Change, Role};
+use annals::{Error, Lsn};
 
 use crate::fleet::{Fleet, id, until};
 
@@ -107,10 +109,76 @@ fn damage_that_nobody_reads_is_found_and_comes_back_from_a_peer() {
     }
     let damaged = disk.contents(&segments[1]);
     fleet.start(victim);
-    until("the segment is made anew", || (disk.contents(&segments[1]) != damaged).then_some(()));
+    // For a moment no file has the name: the old one is put aside first.
+    let contents = || {
+        let file = annals::disk::Disk::open(&disk, &segments[1], Access::Read).ok()?;
+        let mut bytes = vec![0; damaged.len()];
+        file.read_at(&mut bytes, 0).ok().map(|there| bytes[..there].to_vec())
+    };
+    until("the segment is made anew", || contents().filter(|found| *found != damaged));
     until("nothing is lost any more", || (!names().iter().any(|name| name == "damaged")).then_some(()));
     fleet.all_show(fleet.append(b"after").lsn());
     assert_eq!(fleet.records(victim, last), there);
+}
+
+/// Replica 1 alone, with a log of some segments of which nothing is in memory; and the name of a sealed one.
+fn alone() -> (Fleet, String) {
+    let mut fleet = Fleet::tuned(1, |options| options.scrub_bytes_per_s(0));
+    (0..200_u32).for_each(|n| drop(fleet.append(&n.to_le_bytes().repeat(1000))));
+    fleet.replicas[0].take().expect("it runs").shutdown().expect("it closes cleanly");
+    fleet.start(1);
+    fleet.append(b"it leads");
+    let names = annals::disk::Disk::list(&fleet.disks[0]).expect("a disk");
+    let sealed = names.into_iter().filter(|name| name.ends_with(".seg") && !name.starts_with("spare")).nth(1);
+    (fleet, sealed.expect("some are sealed"))
+}
+
+/// The last record of the segment before the one of this name.
+fn before(name: &str) -> Lsn {
+    let first: u64 = name.trim_end_matches(".seg").parse().expect("it is named by its first record");
+    Lsn::new(first - 1)
+}
+
+/// It noted that something may be lost, and never led again: nobody was there to confirm that it had all.
+#[test]
+fn a_disk_that_is_away_for_a_moment_while_it_is_read_costs_a_replica_nothing() {
+    let (fleet, sealed) = alone();
+    let disk = &fleet.disks[0];
+    let last = fleet.replica(1).status().expect("it runs").durable;
+    // It is read twice.
+    (1..=2).for_each(|nth| disk.fail(Fail::nth(Operation::Read, nth, Fault::Io).on(&sealed)));
+    let missed = fleet.replica(1).read(before(&sealed).next());
+    assert!(matches!(missed, Err(ReplicaError::Log(Error::Rot { .. }))), "{missed:?}");
+    let after = fleet.append(b"after").lsn();
+    assert!(fleet.records(1, after).len() > 200 && after > last);
+    let names = annals::disk::Disk::list(disk).expect("a disk");
+    assert!(!names.iter().any(|name| name == "damaged"), "{names:?}");
+}
+
+/// What was synced last, and nothing vouches for, is taken for torn: then it is not all there, and it must not lead.
+#[test]
+fn a_replica_that_has_lost_what_nothing_vouches_for_does_not_take_its_doubt_back() {
+    let (fleet, sealed) = alone();
+    let disk = &fleet.disks[0];
+    let newest = annals::disk::Disk::list(disk)
+        .expect("a disk")
+        .into_iter()
+        .filter(|name| name.ends_with(".seg") && !name.starts_with("spare"));
+    let newest = newest.max().expect("there is a log");
+    let lost = fleet.append(&[b'#'; 500]);
+    let at = disk.contents(&newest).windows(500).position(|bytes| bytes == [b'#'; 500]).expect("it is there");
+    for byte in 0..64 {
+        disk.flip_bit(&newest, at as u64 + 100 + byte, 3);
+    }
+    (1..=2).for_each(|nth| disk.fail(Fail::nth(Operation::Read, nth, Fault::Io).on(&sealed)));
+    assert!(fleet.replica(1).read(before(&sealed).next()).is_err());
+    let status = until("it was opened again", || {
+        let status = fleet.replica(1).status().expect("it runs");
+        (status.role == Role::Recovering).then_some(status)
+    });
+    assert!(status.durable < lost.lsn(), "{status:?}");
+    let names = annals::disk::Disk::list(disk).expect("a disk");
+    assert!(names.iter().any(|name| name == "damaged"), "{names:?}");
 }
 
 /// Three replicas with a log of some segments, that nobody looks through in the background; and its last record.

@@ -37,6 +37,7 @@ mod docs;
 mod failover;
 mod fleet;
 mod net;
+mod panics;
 #[cfg(feature = "quic")]
 mod papers;
 mod policies;

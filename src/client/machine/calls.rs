@@ -49,6 +49,8 @@ struct Pending {
     outcome: Arc<CallOutcome>,
     /// The link over which it was asked.
     attempt: Option<LinkId>,
+    /// Whether an attempt whose reply never came may have done it.
+    is_exposed: bool,
     /// It is not asked again before then.
     resume_at: Option<Instant>,
 }
@@ -65,6 +67,16 @@ impl Pending {
     /// Whether asking twice is the same as asking once.
     fn is_repeatable(&self) -> bool {
         !matches!(*self.request, Request::Transfer { .. } | Request::Promote | Request::Change(_))
+    }
+
+    /// Whether nothing is changed by it: then it does not matter whether it was done.
+    fn only_asks(&self) -> bool {
+        matches!(*self.request, Request::Status | Request::Linearize) || is_read(&self.request)
+    }
+
+    /// Whether it may have been done although no answer says so.
+    fn may_be_done(&self) -> bool {
+        !self.only_asks() && (self.is_exposed || self.attempt.is_some())
     }
 }
 
@@ -112,8 +124,15 @@ impl Machine {
         let outcome = Arc::new(CallOutcome::new());
         let Call { target, request, deadline } = call;
         let request = Arc::new(request);
-        let told = Arc::clone(&outcome);
-        self.calls.add(Pending { target, request, deadline, outcome: told, attempt: None, resume_at: None });
+        self.calls.add(Pending {
+            target,
+            request,
+            deadline,
+            outcome: Arc::clone(&outcome),
+            attempt: None,
+            is_exposed: false,
+            resume_at: None,
+        });
         self.seek(now);
         self.call_all(now);
         outcome
@@ -247,7 +266,11 @@ impl Machine {
             refused => {
                 let call = self.calls.remove(name).expect("looked at above");
                 let asked = call.asked_lsn();
-                self.answer(call, Err(ClientError::refused(refused, asked, 0)));
+                let error = match call.may_be_done() {
+                    true => ClientError::Unknown,
+                    false => ClientError::refused(refused, asked, 0),
+                };
+                self.answer(call, Err(error));
             }
         }
     }
@@ -255,7 +278,7 @@ impl Machine {
     /// Nobody knows whether it was done: it is asked again where that is harmless.
     pub(super) fn call_lost(&mut self, name: u64) {
         let Some(call) = self.calls.open.get_mut(&name) else { return };
-        call.attempt = None;
+        (call.attempt, call.is_exposed) = (None, true);
         if call.is_repeatable() {
             self.calls.waiting.push_back(name);
             return;
@@ -282,8 +305,7 @@ impl Machine {
             if call.attempt.is_some() {
                 self.asked.retain(|_, (_, asked)| *asked != Asked::Call(name));
             }
-            let is_unknown = call.attempt.is_some() && !call.is_repeatable();
-            let error = if is_unknown { ClientError::Unknown } else { self.timed_out() };
+            let error = if call.may_be_done() { ClientError::Unknown } else { self.timed_out() };
             self.answer(call, Err(error));
         }
     }
@@ -291,8 +313,7 @@ impl Machine {
     pub(super) fn close_calls(&mut self) {
         while let Some((_, name)) = self.calls.deadlines.first().copied() {
             let call = self.calls.remove(name).expect("it has a deadline");
-            let is_unknown = call.attempt.is_some() && !call.is_repeatable();
-            let error = if is_unknown { ClientError::Unknown } else { ClientError::Closed };
+            let error = if call.may_be_done() { ClientError::Unknown } else { ClientError::Closed };
             self.answer(call, Err(error));
         }
     }
@@ -423,6 +444,50 @@ mod tests {
         }
         let Ok((Reply::Status(status), _)) = &bench.answers[0] else { panic!("{:?}", bench.answers) };
         assert_eq!((status.id, status.role), (ReplicaId::new(3), Role::Backup));
+    }
+
+    /// What a call ends with at its deadline, if it was asked and no answer came; with the connection lost meanwhile, or not.
+    fn unanswered(request: Request, is_lost: bool) -> ClientError {
+        let mut bench = Bench::new();
+        bench.call(Target::Replica(ReplicaId::new(2)), Request::Status);
+        while bench.answers.is_empty() {
+            bench.answer_statuses(1);
+            if bench.answers.is_empty() {
+                bench.pass();
+            }
+        }
+        bench.sent.clear();
+        bench.answers.clear();
+        bench.call(Target::Replica(ReplicaId::new(2)), request.clone());
+        assert!(bench.sent.iter().any(|(to, _, sent)| (*to, &**sent) == (2, &request)), "it is on its way");
+        if is_lost {
+            // And not made again.
+            bench.machine.closed(bench.now, bench.links[&2], &"lost".into());
+            let answers = bench.machine.acts().drain(..).filter_map(|act| match act {
+                Act::Answer { result, .. } => Some(result),
+                _ => None,
+            });
+            bench.answers.extend(answers);
+        }
+        bench.now += Duration::from_secs(31);
+        bench.machine.drive(bench.now);
+        bench.act();
+        bench.answers.pop().expect("its time is over").expect_err("nobody has answered")
+    }
+
+    /// That a deadline is over says that nothing was done: for a trim, and a snapshot, too.
+    #[test]
+    fn what_was_asked_and_not_answered_is_unknown_if_it_changes_anything() {
+        let lsn = Lsn::FIRST;
+        for is_lost in [false, true] {
+            for request in [Request::Trim { through: lsn }, Request::Snapshot, Request::Promote] {
+                assert_eq!(unanswered(request.clone(), is_lost), ClientError::Unknown, "{request:?}");
+            }
+            for request in [Request::Read { from: lsn, bytes_max: 1 }, Request::Status] {
+                let ended = unanswered(request.clone(), is_lost);
+                assert!(matches!(ended, ClientError::TimedOut { .. }), "{request:?}: {ended}");
+            }
+        }
     }
 
     /// A replica refuses more reads of one session than it takes at a time, and a client does not make it.

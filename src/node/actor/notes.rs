@@ -6,12 +6,13 @@ use bytes::Bytes;
 
 use super::{Node, Store};
 use crate::error::Error;
-use crate::node::apply::ApplyNote;
+use crate::node::apply::{APPLY, ApplyNote};
 use crate::node::disk::{DISK, DiskNote};
 use crate::node::driver::{Done, Driver, Input};
 use crate::node::mail::{Asker, Note};
 use crate::node::observe;
 use crate::node::readers::{Key, ReadNote};
+use crate::node::scribble::SNAPSHOT;
 use crate::node::store::StoreReader;
 use crate::protocol::request::{ClientRole, Refused, Reply};
 use crate::protocol::{Config, Start, State};
@@ -124,6 +125,8 @@ impl Node {
             self.store = Store::Gone;
             self.give_up_trims(network);
             self.no_snapshot(network, "the disk's thread is gone; start this replica again");
+        } else if thread == APPLY || thread == SNAPSHOT {
+            self.snapshot_died(network, thread == APPLY);
         }
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Upkeep {
     tried_at: u64,
     /// What the snapshot covers that is being written.
     writing: Option<Lsn>,
+    /// The thread that applies, and freezes the state, is gone.
+    is_over: bool,
     /// Peers that catch up need all after this.
     pin: Option<Lsn>,
     /// After one could not be taken, no other is tried by itself before this.
@@ -59,6 +61,7 @@ impl Upkeep {
             begun_at: 0,
             tried_at: 0,
             writing: None,
+            is_over: false,
             not_before: None,
             pin: None,
             askers: Vec::new(),
@@ -80,7 +83,8 @@ impl Upkeep {
     /// Whether a snapshot is to be taken, with everything up to `commit` known to be committed.
     fn is_due(&self, commit: Lsn) -> bool {
         let Policy { snapshot_every, snapshot_every_bytes, .. } = self.policy;
-        let is_by_records = snapshot_every.is_some_and(|every| commit.get() >= self.newest.get() + every);
+        let is_by_records =
+            snapshot_every.is_some_and(|every| commit.get().saturating_sub(self.newest.get()) >= every);
         let is_by_bytes = snapshot_every_bytes.is_some_and(|every| self.written - self.begun_at >= every);
         is_by_records || (is_by_bytes && commit > self.newest)
     }
@@ -109,6 +113,9 @@ impl Node {
 
     /// The state as of what is committed now will be frozen once that is applied.
     fn begin_snapshot(&mut self, network: &mut dyn Network) {
+        if self.upkeep.is_over {
+            return self.no_snapshot(network, "the thread that applies is gone; start this replica again");
+        }
         let is_well =
             self.store == Store::Open && !matches!(self.driver.role(), Role::Recovering | Role::Halted);
         let base = self.driver.base().filter(|base| is_well && base.position.lsn > Lsn::ZERO);
@@ -160,6 +167,14 @@ impl Node {
         if let Some(keep) = self.upkeep.policy.keep_records {
             self.trim(network, Lsn::new(newest.get().saturating_sub(keep)), None);
         }
+    }
+
+    /// The program's own code has panicked, in the thread that writes the snapshot or in the one that freezes the state: then
+    /// there will be no other.
+    pub(super) fn snapshot_died(&mut self, network: &mut dyn Network, is_over: bool) {
+        self.upkeep.is_over |= is_over;
+        self.upkeep.writing = None;
+        self.no_snapshot(network, "no snapshot was taken: the state machine has panicked");
     }
 
     pub(super) fn no_snapshot(&mut self, network: &mut dyn Network, reason: &str) {
@@ -221,5 +236,21 @@ impl Node {
         for (_, asker) in done.collect::<Vec<_>>() {
             self.answer(network, asker, Reply::Done, &[]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A primary that was to take none for as long as anybody lives took one after each commit.
+    #[test]
+    fn however_rare_snapshots_are_to_be_one_is_due_after_so_many_records_and_not_before() {
+        let due = |every: u64, newest: u64, commit: u64| {
+            let policy = Policy { snapshot_every: Some(every), ..Policy::default() };
+            Upkeep::new(policy, false, (Lsn::new(newest), 0)).is_due(Lsn::new(commit))
+        };
+        assert!(!due(u64::MAX, 7, 9) && !due(u64::MAX, 9, 7));
+        assert!(!due(10, 7, 16) && due(10, 7, 17));
     }
 }

@@ -118,7 +118,7 @@ pub(super) fn note_damage(disk: &dyn Disk) -> Result<()> {
     disk.sync_dir().map_err(|source| Error::io("sync", "", source))
 }
 
-fn is_damaged(disk: &dyn Disk) -> Result<bool> {
+pub(super) fn is_damaged(disk: &dyn Disk) -> Result<bool> {
     Ok(open_file(disk, DAMAGED, Access::Read)?.is_some())
 }
 

@@ -29,7 +29,7 @@ const STATUSES: &str = "\
 Exit status:
   0    done
   1    status: something is not as it should be; dev: all replicas have ended by themselves
-  2    nobody knows whether it was done (append says from which line on)
+  2    nobody knows whether it was done (append says of which lines)
   3    it could not be done; the error says what to do next
   64   the command line or the configuration makes no sense
   130  stopped by a signal";
@@ -70,7 +70,8 @@ pub(crate) enum Command {
     /// Appends each line of a file, or of standard input, as a record
     ///
     /// Returns once all of them are as durable as asked. A failover in between is not noticed: each line is taken
-    /// exactly once.
+    /// exactly once. If a line fails, those that are on their way with it are waited for, and the last lines tell which are
+    /// in the log, and where to go on.
     Append(AppendArgs),
     /// Prints committed records, one on each line
     Tail(TailArgs),

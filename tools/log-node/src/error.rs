@@ -10,6 +10,7 @@ use annals::client::ClientError;
 use annals::protocol::request::Refused;
 use annals::transport::TransportError;
 
+use crate::fates::Fates;
 use crate::status::Status;
 
 /// The result of a command.
@@ -80,10 +81,12 @@ pub(crate) enum Error {
     Client(ClientError),
     /// The same, for an append.
     Append {
-        /// The line that was not appended, or of which nobody knows; those before it were.
+        /// The first line that was not appended, or of which nobody knows.
         line: u64,
         /// Why.
         source: ClientError,
+        /// What became of all that were handed over.
+        fates: Fates,
     },
     /// A line that no `log-recover dump --json` has written; those before it were appended.
     BadDump {
@@ -157,6 +160,7 @@ impl Error {
             Error::Refused { refused: Refused::Unknown, .. }
             | Error::Client(ClientError::Unknown)
             | Error::Append { source: ClientError::Unknown, .. } => Status::Unknown,
+            Error::Append { fates, .. } if fates.has_unknown() => Status::Unknown,
             Error::Stopped => Status::Stopped,
             _ => Status::Refused,
         }
@@ -182,15 +186,11 @@ impl Error {
             Error::Transport { source, .. } => return transport_advice(source).map(str::to_owned),
             Error::Refused { refused, .. } => return refused_advice(refused),
             Error::Client(source) => return client_advice(source),
-            Error::Append { line, source: ClientError::Unknown } => {
-                format!(
-                    "look for line {line} with `log-node tail`; go on there if it is missing, and after it if not"
-                )
-            }
-            Error::Append { line, source } => {
+            Error::Append { source: ClientError::Unknown, fates, .. } => fates.advice(),
+            Error::Append { source, fates, .. } => {
                 let advice =
                     client_advice(source).map(|advice| format!("{advice}; then ")).unwrap_or_default();
-                format!("{advice}go on at line {line}, such as with `tail -n +{line} FILE`")
+                format!("{advice}{}", fates.advice())
             }
             Error::BadDump { .. } => "leave --dump out for a file of plain lines".to_owned(),
             Error::BadReply => "use a log-node of the same version as the replicas".to_owned(),
@@ -237,7 +237,7 @@ impl fmt::Display for Error {
                 fmt_refused(refused, f)
             }
             Error::Client(source) => source.fmt(f),
-            Error::Append { line, source } => write!(f, "line {line}: {source}"),
+            Error::Append { line, source, .. } => write!(f, "line {line}: {source}"),
             Error::BadDump { line, what } => {
                 write!(f, "line {line} is none of `log-recover dump --json`: {what}")
             }

@@ -12,6 +12,7 @@ mod client_name;
 mod create;
 mod dev;
 mod error;
+mod fates;
 mod http;
 mod lifeline;
 mod logs;

@@ -2,18 +2,20 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use annals::Lsn;
-use annals::client::{Client, ClientError, ClientOptions, Record, Target, Ticket};
-use annals::protocol::request::Copies;
+use annals::client::{Client, ClientError, ClientOptions, Record, Records, Target, Ticket};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::cli::{AppendArgs, Reach, TailArgs};
 use crate::error::{Error, Result};
+use crate::fates::{Fate, Fates};
 use crate::out;
 use crate::status::Status;
 
@@ -43,27 +45,104 @@ pub(crate) fn append(args: &AppendArgs) -> Result<Status> {
     let tells_each = args.verbose || (is_stdin && io::stdin().is_terminal());
     let (sender, tickets) = mpsc::sync_channel::<Result<(u64, Ticket)>>(args.in_flight as usize);
     let (file, is_dump, copies) = (args.file.clone(), args.dump, args.durability);
+    let gate = Arc::new(Gate::default());
+    let theirs = Arc::clone(&gate);
     let feed = move || {
-        let fed = feed(lines, &file, is_dump, &client, copies, &sender);
+        let append = |record: &[u8]| client.append_with(record, copies);
+        let fed = feed(lines, (&file, is_dump), &theirs, append, &sender);
         if let Err(error) = fed {
             // Nobody hears it if the other side has given up first.
             let _ = sender.send(Err(error));
         }
     };
     thread::Builder::new().name("lines".to_owned()).spawn(feed).map_err(Error::path("read", &args.file))?;
+    let wait = |ticket: Ticket| ticket.wait().map(|receipt| (receipt.lsn(), receipt.is_committed()));
+    let tell = |lsn: Lsn, is_committed: bool| -> Result<()> {
+        let note = if is_committed { "" } else { ", not committed yet" };
+        if tells_each { out::print(&format!("{lsn}{note}\n")).map(drop) } else { Ok(()) }
+    };
     let mut tally = Tally::default();
-    for ticket in tickets {
-        let (line, ticket) = ticket?;
-        let receipt = ticket.wait().map_err(|source| Error::Append { line, source })?;
-        let lsn = receipt.lsn();
-        tally.count(lsn, receipt.is_committed());
-        if tells_each {
-            let note = if receipt.is_committed() { "" } else { ", not committed yet" };
-            out::print(&format!("{lsn}{note}\n"))?;
+    let ended = collect(tickets.iter(), &gate, (wait, tell), &mut tally);
+    eprintln!("{}", tally.text(ended.is_ok()));
+    ended.map(|()| Status::Done)
+}
+
+/// Between who hands lines over and who hears what became of them.
+#[derive(Default)]
+struct Gate(Mutex<Passed>);
+
+#[derive(Default)]
+struct Passed {
+    /// The last line that was handed over.
+    last: u64,
+    is_closed: bool,
+}
+
+impl Gate {
+    /// Hands a line over, unless the gate is closed.
+    fn pass<T>(&self, line: u64, hand_over: impl FnOnce() -> T) -> Option<T> {
+        let mut passed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if passed.is_closed {
+            return None;
+        }
+        passed.last = line;
+        Some(hand_over())
+    }
+
+    /// No line is handed over any more. Gives the last one that was.
+    fn close(&self) -> u64 {
+        let mut passed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        passed.is_closed = true;
+        passed.last
+    }
+}
+
+/// Waits for each line in turn. After the first that has failed no other is handed over, and those that were are waited for:
+/// they may be in the log, and whoever goes on has to know.
+fn collect<T>(
+    handed: impl Iterator<Item = Result<(u64, T)>>,
+    gate: &Gate,
+    (wait, tell): (impl Fn(T) -> Result<(Lsn, bool), ClientError>, impl Fn(Lsn, bool) -> Result<()>),
+    tally: &mut Tally,
+) -> Result<()> {
+    let (mut failed, mut last) = (None, u64::MAX);
+    for handed in handed {
+        let (line, outcome) = match handed {
+            Ok((line, ticket)) => (line, wait(ticket)),
+            Err(Error::Append { line, source, .. }) => (line, Err(source)),
+            // Nothing comes after what could not be read.
+            Err(error) => {
+                failed.get_or_insert(error);
+                break;
+            }
+        };
+        let told = match outcome {
+            Ok((lsn, is_committed)) => {
+                tally.count(line, lsn, is_committed);
+                tell(lsn, is_committed)
+            }
+            Err(source) => {
+                tally.fates.note(line, if source.is_unknown() { Fate::Unknown } else { Fate::Missing });
+                Err(Error::Append { line, source, fates: Fates::default() })
+            }
+        };
+        if let Err(error) = told
+            && failed.is_none()
+        {
+            failed = Some(error);
+            last = gate.close();
+        }
+        if line >= last {
+            break;
         }
     }
-    eprintln!("{}", tally.text());
-    Ok(Status::Done)
+    match failed {
+        None => Ok(()),
+        Some(Error::Append { line, source, .. }) => {
+            Err(Error::Append { line, source, fates: tally.fates.clone() })
+        }
+        Some(error) => Err(error),
+    }
 }
 
 /// What was appended.
@@ -74,29 +153,33 @@ struct Tally {
     last: Lsn,
     /// Of so many nobody knew, when they were answered, that no failover loses them.
     uncommitted: u64,
+    fates: Fates,
 }
 
 impl Tally {
     /// One record more was answered.
-    fn count(&mut self, lsn: Lsn, is_committed: bool) {
+    fn count(&mut self, line: u64, lsn: Lsn, is_committed: bool) {
         if self.records == 0 {
             self.first = lsn;
         }
         self.records += 1;
         self.last = lsn;
         self.uncommitted += u64::from(!is_committed);
+        self.fates.note(line, Fate::Taken);
     }
 
-    /// The last line.
-    fn text(&self) -> String {
-        let Tally { records, first, last, uncommitted } = self;
+    /// The last line; if not all went well, with which lines they were.
+    fn text(&self, is_all: bool) -> String {
+        let Tally { records, first, last, uncommitted, fates } = self;
         let s = if *records == 1 { "" } else { "s" };
         let range = if *records == 0 { String::new() } else { format!(", {first} to {last}") };
         let note = match uncommitted {
             0 => String::new(),
             some => format!("; {some} not committed yet when answered: a failover may have lost them"),
         };
-        format!("appended {records} record{s}{range}{note}")
+        let lines =
+            fates.taken().filter(|_| !is_all).map(|lines| format!(", of {lines}")).unwrap_or_default();
+        format!("appended {records} record{s}{range}{lines}{note}")
     }
 }
 
@@ -120,14 +203,13 @@ fn dumped(line: &[u8], number: u64) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Hands the lines over to the client, one after another, until there are no more or nobody waits for them.
-fn feed(
+/// Hands the lines over, one after another, until there are no more or the gate is closed.
+fn feed<T>(
     mut lines: impl BufRead,
-    file: &Path,
-    is_dump: bool,
-    client: &Client,
-    copies: Copies,
-    tickets: &SyncSender<Result<(u64, Ticket)>>,
+    (file, is_dump): (&Path, bool),
+    gate: &Gate,
+    append: impl Fn(&[u8]) -> Result<T, ClientError>,
+    tickets: &SyncSender<Result<(u64, T)>>,
 ) -> Result<()> {
     let mut line = vec![];
     for number in 1.. {
@@ -146,12 +228,16 @@ fn feed(
             Ok(record) => record.as_deref().unwrap_or(&line),
             Err(_) => return decoded.map(drop),
         };
-        let ticket = match record.len() {
-            0..=LINE_BYTES_MAX => client.append_with(record, copies),
+        let hand_over = || match record.len() {
+            0..=LINE_BYTES_MAX => append(record),
             bytes => Err(ClientError::TooLarge { bytes: bytes as u64, max: LINE_BYTES_MAX as u64 }),
         };
-        let ticket =
-            ticket.map(|ticket| (number, ticket)).map_err(|source| Error::Append { line: number, source });
+        let Some(ticket) = gate.pass(number, hand_over) else { break };
+        let ticket = ticket.map(|ticket| (number, ticket)).map_err(|source| Error::Append {
+            line: number,
+            source,
+            fates: Fates::default(),
+        });
         let is_over = ticket.is_err();
         if tickets.send(ticket).is_err() || is_over {
             break;
@@ -179,20 +265,35 @@ pub(crate) fn tail(args: &TailArgs) -> Result<Status> {
         }
         return Ok(Status::Done);
     }
-    let mut next = from;
+    let read = |next: Lsn| Ok(client.read(Target::Primary, next, READ_BYTES).wait()?);
+    let catch_up = || Ok(client.linearizable_read().wait().map(drop)?);
+    print_all(from..=end, read, catch_up, |record| printer.print(record))?;
+    Ok(Status::Done)
+}
+
+/// Prints records that are all committed. A primary that was elected just now may not know of some of them: it answers a
+/// question to `catch_up` once it does.
+fn print_all(
+    range: RangeInclusive<Lsn>,
+    read: impl Fn(Lsn) -> Result<Records>,
+    catch_up: impl Fn() -> Result<()>,
+    mut print: impl FnMut(&Record) -> Result<bool>,
+) -> Result<()> {
+    let (mut next, end) = range.into_inner();
     while next <= end {
-        let read = client.read(Target::Primary, next, READ_BYTES).wait()?;
+        let read = read(next)?;
         for record in read.records.iter().take_while(|record| record.lsn <= end) {
-            if !printer.print(record)? {
-                return Ok(Status::Done);
+            if !print(record)? {
+                return Ok(());
             }
         }
-        if read.next <= next {
-            return Err(Error::BadReply);
+        match read.next > next {
+            true => next = read.next,
+            false if read.committed < next => catch_up()?,
+            false => return Err(Error::BadReply),
         }
-        next = read.next;
     }
-    Ok(Status::Done)
+    Ok(())
 }
 
 /// Writes records as lines.
@@ -216,6 +317,11 @@ impl Printer {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use annals::Epoch;
+    use bytes::Bytes;
+
     use super::*;
 
     /// Only whoever typed, or asked for each LSN, was told.
@@ -223,14 +329,94 @@ mod tests {
     fn the_last_line_tells_how_many_were_not_committed() {
         let told = |each: &[bool]| {
             let mut tally = Tally::default();
-            each.iter().zip(7..).for_each(|(is_committed, lsn)| tally.count(Lsn::new(lsn), *is_committed));
-            tally.text()
+            let counted = each.iter().zip(1..);
+            counted.for_each(|(is_committed, line)| tally.count(line, Lsn::new(line + 6), *is_committed));
+            tally.text(true)
         };
         assert_eq!(told(&[]), "appended 0 records");
         assert_eq!(told(&[true]), "appended 1 record, 7 to 7");
         assert_eq!(told(&[true, true, true]), "appended 3 records, 7 to 9");
         let some = told(&[false, true, false]);
         assert!(some.starts_with("appended 3 records, 7 to 9; 2 not committed yet"), "{some}");
+    }
+
+    /// What becomes of lines that were handed over, each to what stands here, when only then somebody waits for them.
+    fn collected(outcomes: &[Result<u64, ClientError>]) -> (Tally, Result<()>) {
+        let (gate, mut tally) = (Gate::default(), Tally::default());
+        let handed: Vec<_> =
+            (1..).zip(outcomes).map(|(line, outcome)| gate.pass(line, || Ok((line, outcome)))).collect();
+        let wait = |outcome: &Result<u64, ClientError>| outcome.clone().map(|lsn| (Lsn::new(lsn), true));
+        let ended = collect(handed.into_iter().flatten(), &gate, (wait, |_, _| Ok(())), &mut tally);
+        assert_eq!(gate.pass(100, || ()).is_some(), ended.is_ok(), "nothing is handed over after a failure");
+        (tally, ended)
+    }
+
+    /// Only the first line that had failed was told of: those after it, which were on their way with it, were in the log, and
+    /// once more when the user went on as he was told to.
+    #[test]
+    fn lines_that_are_on_their_way_when_one_fails_are_told_of_too() {
+        let timed_out = || ClientError::TimedOut { reason: "no primary was found".into() };
+        let (tally, ended) = collected(&[Ok(7), Err(timed_out()), Ok(8), Ok(9)]);
+        assert_eq!(tally.text(ended.is_ok()), "appended 3 records, 7 to 9, of lines 1 and 3 to 4");
+        let error = ended.unwrap_err();
+        assert!(matches!(error, Error::Append { line: 2, .. }) && error.status() == Status::Refused);
+        let advice = error.advice().unwrap();
+        assert!(advice.contains("append line 2 alone") && advice.contains("go on at line 5,"), "{advice}");
+
+        let (tally, ended) = collected(&[Ok(7), Err(timed_out()), Err(ClientError::Unknown)]);
+        assert_eq!(tally.text(ended.is_ok()), "appended 1 record, 7 to 7, of line 1");
+        assert_eq!(ended.unwrap_err().status(), Status::Unknown);
+
+        let (tally, ended) = collected(&[Ok(7), Ok(8)]);
+        assert_eq!(tally.text(ended.is_ok()), "appended 2 records, 7 to 8");
+    }
+
+    /// A line that was handed over is waited for, however late it is heard of; one that is only read then is not.
+    #[test]
+    fn whoever_reads_lines_stops_when_one_has_failed() {
+        let (gate, (sender, tickets)) = (Gate::default(), mpsc::sync_channel(8));
+        let append = |record: &[u8]| match record {
+            b"bad" => Err(ClientError::Full),
+            record => Ok(record.to_vec()),
+        };
+        let fed = |text: &'static [u8]| feed(text, (Path::new("f"), false), &gate, append, &sender).unwrap();
+        fed(b"one\n\nno newline \xff");
+        fed(b"one\nbad\nthree\n");
+        assert_eq!(gate.close(), 2);
+        fed(b"late\n");
+        drop(sender);
+        let handed: Vec<_> = tickets.iter().map(|each| each.map_err(|error| error.to_string())).collect();
+        let ok = |line, text: &[u8]| Ok((line, text.to_vec()));
+        let refused = Error::Append { line: 2, source: ClientError::Full, fates: Fates::default() };
+        let wanted =
+            [ok(1, b"one"), ok(2, b""), ok(3, b"no newline \xff"), ok(1, b"one"), Err(refused.to_string())];
+        assert_eq!(handed, wanted);
+    }
+
+    /// It was said to make no sense, and whoever wanted all records got a part of them and an error.
+    #[test]
+    fn a_primary_that_was_just_elected_is_waited_for() {
+        let lsn = Lsn::new;
+        let (committed, printed) = (Cell::new(2), RefCell::new(vec![]));
+        let record = |at| Record { lsn: lsn(at), epoch: Epoch::new(1), bytes: Bytes::new() };
+        let read = |from: Lsn| {
+            let committed = lsn(committed.get());
+            let records = (from.get()..=committed.get()).map(record).collect();
+            Ok(Records { records, next: committed.next().max(from), committed })
+        };
+        let catch_up = || {
+            committed.set(committed.get() + 3);
+            Ok(())
+        };
+        let print = |record: &Record| {
+            printed.borrow_mut().push(record.lsn.get());
+            Ok(true)
+        };
+        print_all(lsn(1)..=lsn(4), read, catch_up, print).unwrap();
+        assert_eq!(*printed.borrow(), [1, 2, 3, 4]);
+        let nothing = |next| Ok(Records { records: vec![], next, committed: lsn(9) });
+        let stuck = print_all(lsn(1)..=lsn(4), nothing, || Ok(()), print);
+        assert!(matches!(stuck, Err(Error::BadReply)));
     }
 
     #[test]

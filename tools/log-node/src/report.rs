@@ -47,6 +47,8 @@ pub(crate) struct ElectorateReport {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(crate) struct MemberReport {
     pub(crate) id: u64,
+    /// The disk that takes part: with another one its replica is another one.
+    pub(crate) disk_id: String,
     pub(crate) votes: bool,
     /// With `policy = "priority"`, the voter with the greatest leads; 0 for learners.
     pub(crate) priority: u8,
@@ -134,7 +136,8 @@ fn members(status: &NodeStatus) -> Vec<MemberReport> {
             let address = status.addresses.iter().find(|(known, _)| *known == member.id);
             let address = address.map(|(_, address)| address.clone());
             let (votes, priority) = (membership.votes(member), membership.priority(member));
-            MemberReport { id: member.id.get(), votes, priority, address }
+            let disk_id = member.disk.to_string();
+            MemberReport { id: member.id.get(), disk_id, votes, priority, address }
         })
         .collect();
     members.sort_by_key(|member| member.id);

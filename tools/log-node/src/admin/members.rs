@@ -32,6 +32,15 @@ pub(crate) fn add(args: &AddArgs) -> Result<Status> {
         still_fits(&voters, voters.first().map_or(0, |now| now.voters.len()) + 1)?;
     }
     match member {
+        // What takes part is gone: this one, under its number, has nothing of it, and is let in by nobody.
+        Some(member) if member.disk_id != status.disk.to_string() => {
+            let (id, address) = (newcomer.id, &newcomer.address);
+            let reason = format!(
+                "replica {id} takes part with another disk than the one at {address}; take that out first, with `log-node \
+                 remove {id}`, and then add this one"
+            );
+            return Err(Error::NotNeeded { reason });
+        }
         Some(member) if member.votes => {
             out::print(&format!("replica {} takes part already\n", newcomer.id))?;
             return Ok(Status::Done);

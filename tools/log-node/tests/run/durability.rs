@@ -23,13 +23,12 @@ fn an_append_waits_for_as_many_copies_as_it_says_and_not_for_more_than_there_are
     assert_eq!(cluster.records().len(), 15);
 }
 
-#[test]
-fn the_last_line_counts_the_records_that_were_not_committed_when_they_were_answered() {
+/// A cluster that replica 1 leads for longer than anybody waits here after it has lost its quorum: nothing is committed then.
+fn led_for_long() -> Cluster {
     let mut cluster = Cluster::begin_at(Scratch::new(), "c", "--replicas 3 --port 0 --policy manual");
     cluster.dev.wait_for("nobody leads until you say who");
     cluster.dev.signal("INT");
     cluster.dev.wait();
-    // Replica 1 is to lead for longer than anybody waits here after it has lost its quorum: nothing is committed then.
     let path = cluster.scratch.path("c/replica-1.toml");
     let settings = fs::read_to_string(&path).unwrap();
     fs::write(&path, format!("{settings}election_min = \"5m\"\nelection_max = \"10m\"\n")).unwrap();
@@ -39,6 +38,12 @@ fn the_last_line_counts_the_records_that_were_not_committed_when_they_were_answe
     cluster.wait_until_ready();
     cluster.wait_until_all_have_all();
     cluster.expect(0, "transfer --to 1 --deadline 60s");
+    cluster
+}
+
+#[test]
+fn the_last_line_counts_the_records_that_were_not_committed_when_they_were_answered() {
+    let mut cluster = led_for_long();
     let mut appending = cluster.scratch.start("append -c c/client.toml -v --durability local --deadline 60s");
     appending.type_line("first");
     appending.wait_for("");
@@ -53,4 +58,23 @@ fn the_last_line_counts_the_records_that_were_not_committed_when_they_were_answe
     let marked = said.lines().filter(|line| line.ends_with(", not committed yet")).count();
     let told = format!("; {marked} not committed yet when answered: a failover may have lost them");
     assert!(status.success() && said.contains("appended 3 records, ") && said.contains(&told), "{said}");
+}
+
+/// One line was told of, and not what had become of those that were on their way with it.
+#[test]
+fn when_a_line_fails_it_is_told_which_ones_are_in_the_log() {
+    let mut cluster = led_for_long();
+    let mut appending = cluster.scratch.start("append -c c/client.toml -v --deadline 5s");
+    appending.type_line("first");
+    appending.wait_for("");
+    cluster.kill(2);
+    cluster.kill(3);
+    for line in ["second", "third"] {
+        appending.type_line(line);
+    }
+    // Its standard input stays open: nobody waits for another line.
+    let (status, said) = appending.wait();
+    assert_eq!(status.code(), Some(2), "{said}");
+    assert!(said.contains("appended 1 record, ") && said.contains(", of line 1\n"), "{said}");
+    assert!(said.contains("error: line 2: nobody knows") && said.contains("look for line 2 with"), "{said}");
 }

@@ -142,6 +142,25 @@ fn a_replica_that_lags_is_not_well_and_the_table_says_which() {
     assert_eq!(said.status, 1, "{}", said.out);
 }
 
+/// It was said to take part already, while nothing that it had took part in anything.
+#[test]
+fn a_replica_that_has_lost_its_disk_is_not_added_before_the_old_one_is_removed() {
+    let mut cluster = Cluster::start();
+    cluster.append(&lines("line", 20));
+    let address = cluster.addresses()[1].clone();
+    cluster.kill(2);
+    fs::remove_dir_all(cluster.scratch.path("c/replica-2")).unwrap();
+    cluster.scratch.expect(0, "create -c c/replica-2.toml --join");
+    let mut again = cluster.start_again(2);
+    again.wait_for("the replica runs");
+    let said = cluster.expect(3, &format!("add 2={address} --deadline 30s"));
+    assert!(said.err.contains("another disk") && said.err.contains("log-node remove 2"), "{}", said.err);
+    cluster.expect(0, "remove 2 --deadline 30s");
+    let said = cluster.expect(0, &format!("add 2={address} --deadline 30s"));
+    assert!(said.out.contains("replica 2 votes"), "{}", said.out);
+    cluster.wait_until_well();
+}
+
 #[test]
 fn what_a_snapshot_covers_is_trimmed() {
     let cluster = Cluster::start();
