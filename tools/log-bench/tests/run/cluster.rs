@@ -70,14 +70,16 @@ fn a_primary_that_was_stopped_acknowledges_nothing_that_is_not_in_the_log() {
 
 #[test]
 fn laggards_and_newcomers_catch_up() {
-    let object = Scratch::new()
-        .json("catchup --log-bytes 2m --state-bytes 3m --calm 0.2 --clients 1 --rate 200 --segment-bytes 1m");
+    // It fails if a laggard whose records were trimmed away was served by the log.
+    let object = Scratch::new().json(
+        "catchup --log-bytes 2m --state-bytes 3m --trimmed --calm 0.2 --clients 1 --rate 200 --segment-bytes 1m",
+    );
     let caught = object["catchups"].as_array().unwrap();
     let bytes: Vec<_> = caught.iter().map(|one| one["bytes"].as_u64().unwrap() >> 20).collect();
-    assert_eq!(bytes, [2, 2, 4, 3, 3], "{object}");
+    assert_eq!(bytes, [2, 2, 4, 3, 3, 3, 3], "{object}");
     let is_above_zero = |figure: &Value| figure.as_f64().is_some_and(|figure| figure > 0.0);
     assert!(caught.iter().all(|one| is_above_zero(&one["mb_per_s"])), "{object}");
-    for (one, is_loaded) in caught.iter().zip([false, true, true, false, true]) {
+    for (one, is_loaded) in caught.iter().zip([false, true, true, false, true, false, true]) {
         assert_eq!(is_above_zero(&one["p99"]["during_us"]), is_loaded, "{object}");
     }
     assert!(
