@@ -27,6 +27,8 @@ const IDLE: Duration = Duration::from_millis(300);
 /// Of a backlog, so many bytes share a sync and are told of at once: whoever sends goes on while the rest is written, and
 /// what others want of the device comes in between.
 const PART_BYTES: usize = 2 << 20;
+/// So many bytes of a snapshot count for one: where a file grows, a sync costs a journal commit beside what is written.
+const STAGED_BYTES: usize = 2;
 
 /// What the disk's thread is asked for.
 pub(crate) enum DiskNote {
@@ -344,7 +346,11 @@ fn first_part(tasks: &mut VecDeque<Task>) -> VecDeque<Task> {
     let mut bytes = 0;
     let fits = |task: &&Task| {
         let before = bytes;
-        bytes += if let Task::Write { frames, .. } = task { frames.len() } else { 0 };
+        bytes += match task {
+            Task::Write { frames, .. } => frames.len(),
+            Task::StageChunk { bytes, .. } => bytes.len() / STAGED_BYTES,
+            _ => 0,
+        };
         before < PART_BYTES
     };
     let count = tasks.iter().take_while(fits).count();

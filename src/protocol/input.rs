@@ -76,7 +76,7 @@ pub enum Input {
         /// For whom it was to be read.
         to: ReplicaId,
     },
-    /// A chunk was checked, staged and synced.
+    /// A chunk was checked, staged and synced, and so were those before it.
     ChunkStaged {
         /// Of which snapshot.
         snapshot: SnapshotId,
@@ -87,6 +87,8 @@ pub enum Input {
     ChunkRefused {
         /// Of which snapshot.
         snapshot: SnapshotId,
+        /// Where it begins.
+        offset: u64,
     },
     /// The snapshot is what the log now begins with; all before is dropped, and the directory synced (S9).
     Installed {

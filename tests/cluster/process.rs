@@ -185,7 +185,7 @@ impl World {
         let stage = node.ledger.stage.as_mut();
         let stage = stage.filter(|stage| stage.offer.id() == snapshot && stage.bytes == offset);
         let expected = match stage {
-            None => Done::ChunkRefused { snapshot },
+            None => Done::ChunkRefused { snapshot, offset },
             Some(stage) => {
                 stage.bytes += size;
                 stage.chain = if is_it { chain } else { 0 };

@@ -215,7 +215,8 @@ impl Storage {
         self.begin(step);
         let mut done = vec![];
         let store = self.store.as_mut().expect("the process is up");
-        let result = self.scribe.take(store, task, &mut done);
+        let taken = self.scribe.take(store, task, &mut done);
+        let result = taken.and_then(|()| self.scribe.sync_stage(store, &mut done));
         self.ended(step, result)?;
         if done.iter().any(|done| matches!(done, Done::SnapshotTaken { .. } | Done::Installed { .. })) {
             self.look_at_kept()?;

@@ -178,7 +178,7 @@ impl Driver {
             }
             Done::SnapshotGone { to } => protocol::Input::SnapshotGone { to },
             Done::ChunkStaged { snapshot, bytes } => protocol::Input::ChunkStaged { snapshot, bytes },
-            Done::ChunkRefused { snapshot } => protocol::Input::ChunkRefused { snapshot },
+            Done::ChunkRefused { snapshot, offset } => protocol::Input::ChunkRefused { snapshot, offset },
             Done::Installed { snapshot, incarnation } => protocol::Input::Installed { snapshot, incarnation },
             Done::Mended { range } => protocol::Input::Mended { range },
             Done::MendRefused { range } => protocol::Input::MendRefused { range },

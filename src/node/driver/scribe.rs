@@ -6,12 +6,13 @@ use super::task::{Done, Task};
 use crate::error::{Error, Result};
 use crate::node::frames::digest;
 use crate::node::store::{ReplicaStore, StoreReader};
+use crate::protocol::SnapshotId;
 use crate::types::LogIncarnation;
 
 /// Carries out all tasks, and says what has come of them.
 ///
-/// In order, but for those that only read, which come last. Writes that stand side by side share one sync, and of metas
-/// that do only the newest is saved. Of what was done before an error, `done` says so.
+/// In order, but for those that only read, which come last. Writes that stand side by side share one sync, and so do
+/// chunks of a snapshot; of metas that do only the newest is saved. Of what was done before an error, `done` says so.
 ///
 /// # Errors
 /// After any, nothing is known of the disk (S12): drop the store, and tell the driver
@@ -24,6 +25,9 @@ pub fn perform(store: &mut ReplicaStore, tasks: &mut VecDeque<Task>, done: &mut 
         let is_last = match (&task, tasks.front()) {
             (_, None) => true,
             (Task::Write { .. }, Some(next)) => !matches!(next, Task::Write { .. }) && !next.is_read(),
+            (Task::StageChunk { .. }, Some(next)) => {
+                !matches!(next, Task::StageChunk { .. }) && !next.is_read()
+            }
             (Task::SaveMeta { .. }, Some(Task::SaveMeta { .. })) => continue,
             _ => false,
         };
@@ -45,10 +49,12 @@ pub fn perform(store: &mut ReplicaStore, tasks: &mut VecDeque<Task>, done: &mut 
 pub struct Scribe {
     /// The life of the log in which something was written that is not synced.
     unsynced: Option<LogIncarnation>,
+    /// The snapshot of which chunks were staged that are not synced, and how many bytes of it are there.
+    staged: Option<(SnapshotId, u64)>,
 }
 
 impl Scribe {
-    /// Carries out a task. What was written is durable after the next [`sync`](Scribe::sync), all else is at once.
+    /// Carries out a task. What was written or staged is durable after the next [`sync`](Scribe::sync), all else is at once.
     ///
     /// # Errors
     /// As for [`perform`].
@@ -69,14 +75,21 @@ impl Scribe {
                 done.push(Done::Durable { incarnation, lsn: store.durable() });
             }
             Task::KeepSnapshots(ids) => store.keep_snapshots(&ids),
-            Task::Stage(offer) => store.stage(&offer)?,
+            Task::Stage(offer) => {
+                self.sync_stage(store, done)?;
+                store.stage(&offer)?;
+            }
             Task::StageChunk { snapshot, offset, digest, bytes } => {
-                done.push(match store.stage_chunk((snapshot, offset), &bytes, digest)? {
-                    Some(bytes) => Done::ChunkStaged { snapshot, bytes },
-                    None => Done::ChunkRefused { snapshot },
-                });
+                match store.stage_chunk((snapshot, offset), &bytes, digest)? {
+                    Some(bytes) => self.staged = Some((snapshot, bytes)),
+                    None => {
+                        self.sync_stage(store, done)?;
+                        done.push(Done::ChunkRefused { snapshot, offset });
+                    }
+                }
             }
             Task::Install { snapshot, incarnation } => {
+                self.sync_stage(store, done)?;
                 self.unsynced = None;
                 store.install(snapshot)?;
                 done.push(Done::Installed { snapshot, incarnation });
@@ -112,7 +125,7 @@ impl Scribe {
         Ok(())
     }
 
-    /// Makes durable what was written.
+    /// Makes durable what was written, and what was staged.
     ///
     /// # Errors
     /// As for [`perform`].
@@ -120,6 +133,18 @@ impl Scribe {
         if let Some(incarnation) = self.unsynced.take() {
             let lsn = store.sync()?;
             done.push(Done::Durable { incarnation, lsn });
+        }
+        self.sync_stage(store, done)
+    }
+
+    /// Makes durable what was staged.
+    ///
+    /// # Errors
+    /// As for [`perform`].
+    pub fn sync_stage(&mut self, store: &mut ReplicaStore, done: &mut Vec<Done>) -> Result<()> {
+        if let Some((snapshot, bytes)) = self.staged.take() {
+            store.sync_stage()?;
+            done.push(Done::ChunkStaged { snapshot, bytes });
         }
         Ok(())
     }

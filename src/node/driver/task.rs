@@ -67,7 +67,7 @@ pub enum Task {
     KeepSnapshots(Vec<SnapshotId>),
     /// Begin to stage a snapshot, from nothing.
     Stage(Box<SnapshotOffer>),
-    /// Put a chunk into the stage, durably.
+    /// Put a chunk into the stage; durably, with those that follow at once.
     StageChunk {
         /// Of which snapshot.
         snapshot: SnapshotId,
@@ -174,7 +174,7 @@ pub enum Done {
         /// For whom it was to be read.
         to: ReplicaId,
     },
-    /// A chunk was checked, staged and synced.
+    /// Chunks were checked, staged and synced.
     ChunkStaged {
         /// Of which snapshot.
         snapshot: SnapshotId,
@@ -185,6 +185,8 @@ pub enum Done {
     ChunkRefused {
         /// Of which snapshot.
         snapshot: SnapshotId,
+        /// Where it begins.
+        offset: u64,
     },
     /// The snapshot is what the log now begins with.
     Installed {

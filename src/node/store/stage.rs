@@ -70,7 +70,8 @@ impl ReplicaStore {
         Ok(())
     }
 
-    /// Puts the next chunk into the stage, durably, and returns how many bytes are there then. `None`, with nothing
+    /// Puts the next chunk into the stage, and returns how many bytes are there then; durable they are with the next
+    /// [`sync_stage`](ReplicaStore::sync_stage). `None`, with nothing
     /// changed, if its bytes do not give the digest, it does not begin where the stage ends, or is of another snapshot;
     /// nor, of the last one, if all of them together do not give the checksum that was offered.
     ///
@@ -98,9 +99,19 @@ impl ReplicaStore {
         }
         let chunk = write_chunk(offset, bytes);
         self.files.io("write", STAGE, stage.file.write_at(&chunk, stage.end))?;
-        self.files.io("sync", STAGE, stage.file.sync())?;
         stage.note(bytes, chunk.len() as u64);
         Ok(Some(staged))
+    }
+
+    /// Makes durable what is staged.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    pub fn sync_stage(&mut self) -> Result<()> {
+        match &self.stage {
+            Some(stage) => self.files.io("sync", STAGE, stage.file.sync()),
+            None => Ok(()),
+        }
     }
 
     /// Makes the staged snapshot the base, and drops the log: the next record is the one after it (S9).
@@ -111,7 +122,7 @@ impl ReplicaStore {
     /// Whatever the operating system says.
     ///
     /// # Panics
-    /// If the snapshot is not staged as a whole.
+    /// If the snapshot is not staged as a whole; all of it has to be synced.
     pub fn install(&mut self, snapshot: SnapshotId) -> Result<()> {
         let stage = self.stage.take().expect("a snapshot is staged");
         let Stage { offer, file, staged, places, sum, .. } = stage;

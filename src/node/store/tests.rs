@@ -19,7 +19,9 @@ use crate::disk::Disk;
 use crate::disk::sim::{CrashPolicy, SimDisk};
 use crate::error::Result;
 use crate::format::crc32;
-use crate::protocol::{Base, Contents, Member, Membership, Position, Producers, Quorums, State, Voter};
+use crate::protocol::{
+    Base, Contents, Member, Membership, Position, Producers, Quorums, SnapshotId, State, Voter,
+};
 use crate::types::{DiskId, Lsn, LsnRange, ReplicaId};
 
 const OPTIONS: StoreOptions = StoreOptions {
@@ -53,6 +55,17 @@ fn base_at(position: Position) -> Base {
 
 fn range(first: u64, last: u64) -> LsnRange {
     LsnRange::new(Lsn::new(first), Lsn::new(last)).unwrap()
+}
+
+impl ReplicaStore {
+    /// Puts a chunk into the stage, durably.
+    fn stage_durably(&mut self, of: (SnapshotId, u64), bytes: &[u8], stated: u64) -> Result<Option<u64>> {
+        let staged = self.stage_chunk(of, bytes, stated)?;
+        if staged.is_some() {
+            self.sync_stage()?;
+        }
+        Ok(staged)
+    }
 }
 
 fn arc(disk: &SimDisk) -> Arc<dyn Disk> {

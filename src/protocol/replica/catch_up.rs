@@ -33,8 +33,9 @@ impl Replica {
                 self.send(member, question);
             }
             // It has asked, and waits for the throttle.
-            Step::Snapshot { chunk: Chunk::Due, .. } | Step::Mend { chunk: Chunk::Due, .. } => {}
-            Step::Join { .. } | Step::Snapshot { .. } | Step::Mend { .. } if is_overdue => {
+            Step::Mend { chunk: Chunk::Due, .. } => {}
+            Step::Snapshot(sending) if sending.is_due() && sending.in_flight() == 0 => {}
+            Step::Join { .. } | Step::Snapshot(_) | Step::Mend { .. } if is_overdue => {
                 self.probe_again(member.id)
             }
             // What was sent is lost, or its disk is slow: to look again does no harm in either case.
@@ -171,8 +172,8 @@ impl Replica {
         let window = reign.ease.bytes(limits.window_bytes, now);
         let chunk = u64::from(limits.chunk_bytes).min(window.div_ceil(2));
         let Some(peer) = reign.peer(member) else { return };
-        if let Step::Snapshot { id, bytes, chunk: Chunk::Due } = peer.step {
-            return self.feed_snapshot(member, id, bytes);
+        if let Step::Snapshot(sending) = peer.step {
+            return self.feed_snapshot(member, sending);
         }
         if let Step::Mend { range, chunk: Chunk::Due } = peer.step {
             return self.feed_mend(member, range);

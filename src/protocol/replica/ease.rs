@@ -84,6 +84,12 @@ impl Ease {
         if self.yields(now) { self.bytes.min(window) } else { window }
     }
 
+    /// Bytes of a snapshot that may be on their way. Beside those who append none may when a chunk more is sent: the one
+    /// before it is staged by then.
+    pub(super) fn snapshot_bytes(&self, window: u64, now: Time) -> u64 {
+        if self.yields(now) { 0 } else { window }
+    }
+
     /// Bytes a second that somebody who catches up is fed at most; `None` if nobody is in the way, or `rate` is less.
     pub(super) fn bytes_per_s(&self, rate: Option<u64>, now: Time) -> Option<u64> {
         // Where clocks stand still nothing is ever before its time.

@@ -156,7 +156,7 @@ impl Replica {
         let (now, first, last) = (self.now, self.ledger.first(), self.ledger.last());
         let Office::Primary(reign) = &mut self.office else { return Err(Refusal::WrongRole) };
         let peer = reign.peer(from).ok_or(Refusal::WrongRole)?;
-        if matches!(peer.step, Step::Snapshot { .. }) {
+        if matches!(peer.step, Step::Snapshot(_)) {
             return Err(Refusal::NotAsked);
         }
         peer.heard = Some(now);

@@ -210,7 +210,7 @@ impl Replica {
                 self.snapshot_read(to, Message::SnapshotChunk { snapshot, offset, bytes, digest });
             }
             Input::ChunkStaged { snapshot, bytes } => self.chunk_staged(snapshot, bytes),
-            Input::ChunkRefused { snapshot } => self.chunk_refused(snapshot),
+            Input::ChunkRefused { snapshot, offset } => self.chunk_refused(snapshot, offset),
             Input::Installed { snapshot, incarnation } => self.installed(snapshot, incarnation),
             Input::RangeRead { to, group, digest } => self.range_read(to, group, digest),
             Input::Mended { range } => self.mended(range),

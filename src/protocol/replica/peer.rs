@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::snapshot::Sending;
 use super::status::{PeerStatus, Stage};
 use crate::protocol::membership::Member;
 use crate::protocol::message::{Message, SnapshotId};
@@ -51,8 +52,8 @@ pub(super) enum Step {
     Join { common: Lsn },
     /// The record that it needs next, and whether that is being read from the log.
     Follow { next: Lsn, is_reading: bool },
-    /// It receives this snapshot; so many bytes are there.
-    Snapshot { id: SnapshotId, bytes: u64, chunk: Chunk },
+    /// It receives a snapshot.
+    Snapshot(Sending),
     /// It has lost these records, and gets the first of them back.
     Mend { range: LsnRange, chunk: Chunk },
 }
@@ -62,7 +63,7 @@ pub(super) enum Step {
 pub(super) enum Chunk {
     /// The peer has not asked for it.
     Awaited,
-    /// It was asked for, and the throttle holds it back.
+    /// It was asked for, and the throttle or the window holds it back.
     Due,
     /// It is being read.
     Reading,
@@ -218,14 +219,15 @@ impl Peer {
     pub(super) fn is_behind(&self, last: Lsn) -> bool {
         match self.step {
             Step::Follow { next, is_reading: false } => next <= last,
-            Step::Snapshot { chunk, .. } | Step::Mend { chunk, .. } => chunk == Chunk::Due,
+            Step::Snapshot(sending) => sending.is_due(),
+            Step::Mend { chunk, .. } => chunk == Chunk::Due,
             _ => false,
         }
     }
 
     /// Whether it gets what it lacks, from the log or a snapshot.
     pub(super) fn is_fed(&self, last: Lsn) -> bool {
-        matches!(self.step, Step::Follow { .. } | Step::Snapshot { .. }) && !self.is_streaming(last)
+        matches!(self.step, Step::Follow { .. } | Step::Snapshot(_)) && !self.is_streaming(last)
     }
 
     /// Whether it gets each group as it is appended.
@@ -238,7 +240,7 @@ impl Peer {
         match self.step {
             Step::Follow { next, .. } if next <= last => Some(next.prev()),
             Step::Join { common } => Some(common),
-            Step::Snapshot { id, .. } => Some(id.position.lsn),
+            Step::Snapshot(sending) => Some(sending.id.position.lsn),
             Step::Mend { range, .. } => Some(range.first.prev()),
             Step::Probe { .. } => self.held,
             Step::Follow { .. } => None,
@@ -250,11 +252,15 @@ impl Peer {
             Step::Probe { .. } | Step::Join { .. } => Stage::Probing,
             Step::Follow { .. } if self.is_streaming(last) => Stage::Streaming,
             Step::Follow { .. } => Stage::CatchingUp,
-            Step::Snapshot { .. } => Stage::Snapshot,
+            Step::Snapshot(_) => Stage::Snapshot,
             Step::Mend { .. } => Stage::Mending,
         };
+        let in_flight_bytes = match self.step {
+            Step::Snapshot(sending) => sending.in_flight(),
+            _ => self.in_flight,
+        };
         let (member, durable) = (self.member, self.synced);
-        PeerStatus { member, stage, durable, in_flight_bytes: self.in_flight }
+        PeerStatus { member, stage, durable, in_flight_bytes }
     }
 }
 

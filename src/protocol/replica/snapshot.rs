@@ -18,34 +18,75 @@ const CHUNKS_REFUSED_MAX: u32 = 3;
 /// Chunks that are larger end at a multiple of this: whoever reads them checks so much at a time.
 const CHUNK_STEP: u32 = 64 << 10;
 
+/// A snapshot that a peer receives of this replica.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Sending {
+    pub(super) id: SnapshotId,
+    /// Bytes that it has.
+    total: u64,
+    /// Bytes that the peer has staged and synced, as far as it has said.
+    staged: u64,
+    /// Where what comes next begins: all before it was sent.
+    sent: u64,
+    /// How far that is.
+    chunk: Chunk,
+}
+
+impl Sending {
+    /// One that is offered: where to begin is not known before the peer asks.
+    fn offered(offer: &SnapshotOffer) -> Sending {
+        let (id, total) = (offer.id(), offer.contents.bytes);
+        Sending { id, total, staged: 0, sent: 0, chunk: Chunk::Awaited }
+    }
+
+    /// The peer has staged so many bytes. False if that is no news: it says so twice, and what follows is on its way.
+    fn asked(&mut self, bytes: u64) -> bool {
+        if self.chunk != Chunk::Awaited && bytes <= self.staged {
+            return false;
+        }
+        let is_reading = self.chunk == Chunk::Reading && bytes <= self.sent;
+        self.chunk = if is_reading { Chunk::Reading } else { Chunk::Due };
+        (self.staged, self.sent) = (bytes, self.sent.max(bytes));
+        true
+    }
+
+    /// Bytes that are on their way.
+    pub(super) const fn in_flight(&self) -> u64 {
+        self.sent - self.staged
+    }
+
+    /// Whether something is to be read for it.
+    pub(super) fn is_due(&self) -> bool {
+        self.chunk == Chunk::Due && self.sent < self.total
+    }
+
+    /// Whether so many bytes more may be on their way; one chunk always may.
+    const fn has_room(&self, bytes: u32, window: u64) -> bool {
+        self.in_flight() == 0 || self.in_flight() + bytes as u64 <= window
+    }
+}
+
 /// A snapshot that this replica receives.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Staging {
     snapshot: SnapshotId,
     /// Bytes that are staged and synced.
     bytes: u64,
+    /// Where the next chunk begins: the disk was given all before it.
+    received: u64,
     /// What was offered; unknown after a restart, until it is offered again.
     offer: Option<(Arc<Base>, Contents)>,
-    step: Stagedness,
+    /// It is complete, and being switched to: the life of the log that begins.
+    installs: Option<LogIncarnation>,
     /// How often in a row the next chunk was refused.
     refused: u32,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Stagedness {
-    /// The next chunk is awaited.
-    Waits,
-    /// A chunk is being staged: then so many bytes are there.
-    Stages(u64),
-    /// It is complete, and being switched to; a new life of the log begins.
-    Installs(LogIncarnation),
 }
 
 impl Staging {
     /// A snapshot of which a part was staged before a restart.
     pub(super) const fn resumed(staged: Staged) -> Staging {
         let Staged { snapshot, bytes } = staged;
-        Staging { snapshot, bytes, offer: None, step: Stagedness::Waits, refused: 0 }
+        Staging { snapshot, bytes, received: bytes, offer: None, installs: None, refused: 0 }
     }
 
     pub(super) const fn staged(&self) -> Staged {
@@ -53,7 +94,12 @@ impl Staging {
     }
 
     pub(super) const fn is_installing(&self) -> bool {
-        matches!(self.step, Stagedness::Installs(_))
+        self.installs.is_some()
+    }
+
+    /// Whether chunks are being staged.
+    const fn is_busy(&self) -> bool {
+        self.received > self.bytes
     }
 }
 
@@ -74,7 +120,7 @@ impl Replica {
         };
         let id = offer.id();
         peer.receives = Some(id);
-        peer.go(Step::Snapshot { id, bytes: 0, chunk: Chunk::Awaited }, now);
+        peer.go(Step::Snapshot(Sending::offered(&offer)), now);
         self.send(to, Message::SnapshotOffer(Box::new(offer)));
         self.pin();
     }
@@ -129,8 +175,8 @@ impl Replica {
         let total = self.snapshot(snapshot).map(|offer| offer.contents.bytes);
         let Office::Primary(reign) = &mut self.office else { return Err(Refusal::WrongRole) };
         let peer = reign.peer(from).ok_or(Refusal::WrongRole)?;
-        let Step::Snapshot { id, chunk, .. } = peer.step else { return Err(Refusal::NotAsked) };
-        if id != snapshot || chunk == Chunk::Reading {
+        let Step::Snapshot(mut sending) = peer.step else { return Err(Refusal::NotAsked) };
+        if sending.id != snapshot || !sending.asked(bytes) {
             return Err(Refusal::NotAsked);
         }
         peer.heard = Some(now);
@@ -139,13 +185,13 @@ impl Replica {
             self.probe_again(from.id);
             return Ok(());
         }
-        peer.go(Step::Snapshot { id, bytes, chunk: Chunk::Due }, now);
-        self.feed_snapshot(from, id, bytes);
+        peer.go(Step::Snapshot(sending), now);
+        self.feed(from);
         Ok(())
     }
 
-    /// Reads the chunk that the peer has asked for, once the throttle allows it.
-    pub(super) fn feed_snapshot(&mut self, to: Member, id: SnapshotId, offset: u64) {
+    /// Reads the next chunk for a peer that has asked, as far as its window and the throttle allow.
+    pub(super) fn feed_snapshot(&mut self, to: Member, mut sending: Sending) {
         let (now, limits) = (self.now, &self.config.limits);
         let Office::Primary(reign) = &mut self.office else { return };
         let eased = reign.ease.bytes(limits.window_bytes, now);
@@ -153,26 +199,41 @@ impl Replica {
         let half = u32::try_from(eased.div_ceil(2)).unwrap_or(u32::MAX);
         let whole = if half < CHUNK_STEP { half } else { half - half % CHUNK_STEP };
         let bytes_max = limits.chunk_bytes.min(whole);
+        let window = reign.ease.snapshot_bytes(limits.window_bytes, now);
         let Some(peer) = reign.peer(to).filter(|peer| peer.read_at <= now) else { return };
-        peer.go(Step::Snapshot { id, bytes: offset, chunk: Chunk::Reading }, now);
-        self.outbox.push(Effect::ReadSnapshot { to: to.id, snapshot: id, offset, bytes_max });
+        if !sending.is_due() || !sending.has_room(bytes_max, window) {
+            return;
+        }
+        if sending.in_flight() == 0 {
+            peer.moved = now;
+        }
+        sending.chunk = Chunk::Reading;
+        peer.step = Step::Snapshot(sending);
+        let Sending { id: snapshot, sent: offset, .. } = sending;
+        self.outbox.push(Effect::ReadSnapshot { to: to.id, snapshot, offset, bytes_max });
     }
 
     pub(super) fn snapshot_read(&mut self, to: ReplicaId, chunk: Message) {
         let Message::SnapshotChunk { snapshot, offset, bytes: size, .. } = chunk else { return };
         let (now, rate) = (self.now, self.fed_bytes_per_s());
         let Some(peer) = self.peer_by_id(to) else { return };
-        let Step::Snapshot { id, bytes, chunk: Chunk::Reading } = peer.step else { return };
-        if id != snapshot || bytes != offset || size == 0 {
+        let Step::Snapshot(mut sending) = peer.step else { return };
+        let is_it = sending.id == snapshot && sending.sent == offset && sending.chunk == Chunk::Reading;
+        if !is_it || size == 0 {
             return;
         }
-        peer.go(Step::Snapshot { id, bytes, chunk: Chunk::Awaited }, now);
+        if sending.in_flight() == 0 {
+            peer.moved = now;
+        }
+        (sending.sent, sending.chunk) = (offset + u64::from(size), Chunk::Due);
+        peer.step = Step::Snapshot(sending);
         peer.throttle(u64::from(size), rate, now);
         let member = peer.member;
         if let Office::Primary(reign) = &mut self.office {
             reign.ease.fed(u64::from(size));
         }
         self.send(member, chunk);
+        self.feed(member);
     }
 }
 
@@ -198,7 +259,7 @@ impl Replica {
         if staging.bytes > offer.contents.bytes {
             return Err(Refusal::ImpossibleSize);
         }
-        let is_busy = matches!(staging.step, Stagedness::Stages(_));
+        let is_busy = staging.is_busy();
         self.staging = Some(staging);
         if !is_busy {
             self.go_on_staging(from);
@@ -233,17 +294,21 @@ impl Replica {
         bytes: u32,
         digest: u64,
     ) -> Taken {
-        let max = self.config.limits.chunk_bytes;
+        let limits = &self.config.limits;
         let Some(staging) = &mut self.staging else { return Err(Refusal::NotAsked) };
         let Some((_, contents)) = &staging.offer else { return Err(Refusal::NotAsked) };
-        if staging.snapshot != snapshot || staging.step != Stagedness::Waits || offset != staging.bytes {
+        // One that came twice, or whose predecessor was lost or refused: it is sent again from what is staged.
+        if staging.snapshot != snapshot || staging.is_installing() || offset != staging.received {
             return Err(Refusal::NotAsked);
         }
         let end = offset.checked_add(u64::from(bytes)).filter(|end| *end <= contents.bytes);
-        let Some(end) = end.filter(|_| bytes > 0 && bytes <= max) else {
+        let Some(end) = end.filter(|_| bytes > 0 && bytes <= limits.chunk_bytes) else {
             return Err(Refusal::ImpossibleSize);
         };
-        staging.step = Stagedness::Stages(end);
+        if staging.is_busy() && end - staging.bytes > limits.window_bytes {
+            return Err(Refusal::NotAsked);
+        }
+        staging.received = end;
         self.outbox.push(Effect::StageChunk { snapshot, offset, bytes, digest });
         Ok(())
     }
@@ -254,10 +319,9 @@ impl Replica {
             return;
         };
         // A chunk of an earlier attempt at the same snapshot may have been staged late.
-        if staging.step != Stagedness::Stages(bytes) {
+        if bytes <= staging.bytes || bytes > staging.received {
             return;
         }
-        staging.step = Stagedness::Waits;
         staging.bytes = bytes;
         staging.refused = 0;
         if let Some(leader) = leader {
@@ -265,13 +329,14 @@ impl Replica {
         }
     }
 
-    /// A chunk came damaged, or there is no room: it is asked for again when the primary looks again.
-    pub(super) fn chunk_refused(&mut self, snapshot: SnapshotId) {
+    /// A chunk came damaged, or there is no room: it is asked for again when the primary looks again. Those after it are
+    /// refused for its sake alone.
+    pub(super) fn chunk_refused(&mut self, snapshot: SnapshotId, offset: u64) {
         let is_it = |staging: &&mut Staging| {
-            staging.snapshot == snapshot && matches!(staging.step, Stagedness::Stages(_))
+            staging.snapshot == snapshot && staging.bytes == offset && staging.is_busy()
         };
         let Some(staging) = self.staging.as_mut().filter(is_it) else { return };
-        staging.step = Stagedness::Waits;
+        staging.received = staging.bytes;
         staging.refused += 1;
         if staging.refused > CHUNKS_REFUSED_MAX {
             // What is staged is not what this replica takes it for: a chunk of an earlier attempt came to it late.
@@ -280,9 +345,10 @@ impl Replica {
     }
 
     pub(super) fn installed(&mut self, snapshot: SnapshotId, incarnation: LogIncarnation) {
-        let Some(staging) = self.staging.take_if(|staging| {
-            staging.snapshot == snapshot && staging.step == Stagedness::Installs(incarnation)
-        }) else {
+        let Some(staging) = self
+            .staging
+            .take_if(|staging| staging.snapshot == snapshot && staging.installs == Some(incarnation))
+        else {
             return;
         };
         let (base, contents) = staging.offer.expect("a snapshot is installed once it was offered");
@@ -322,7 +388,7 @@ impl Replica {
             return;
         }
         let Some(staging) = &mut self.staging else { return };
-        staging.step = Stagedness::Installs(next);
+        staging.installs = Some(next);
         self.outbox.push(Effect::Install { snapshot, base, incarnation: next });
     }
 }

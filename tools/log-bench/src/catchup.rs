@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use annals::client::{Client, Target};
 use annals::protocol::request::PeerLag;
-use annals::protocol::{Change, Member, Stage};
+use annals::protocol::{Change, Member, Role, Stage};
 use annals::transport::yardstick::Setup;
 use annals::{Lsn, ReplicaId};
 use serde::Serialize;
@@ -91,7 +91,7 @@ struct Latencies {
 }
 
 /// Measures a laggard that the log serves, without clients and with them, then blank ones: one that needs all of the log,
-/// and two that get a snapshot.
+/// and two that get a snapshot; if asked for, laggards that get one too.
 pub(crate) fn run(args: &CatchupArgs, place: &Place) -> Result<Report> {
     if args.load.cluster.replicas == 1 {
         return Err(no_backup());
@@ -136,10 +136,13 @@ fn from_snapshot(args: &CatchupArgs, streams: Streams, place: &Place) -> Result<
     let mut cluster = Cluster::start_on(&with_state, place, &apart(SNAPSHOT))?;
     let client = cluster.connect()?;
     let mut caught = Vec::new();
+    if args.trimmed {
+        caught.extend(trimmed_away(args, &mut cluster, &client, bytes, streams)?);
+    }
     for (from, is_loaded) in [("a snapshot, nobody appends", false), ("a snapshot, clients append", true)] {
         fill(&cluster, TRIMMED_BYTES)?;
         let last = cluster.wait_until_in_sync(&client)?.last;
-        take_snapshots(&cluster, &client)?;
+        take_snapshots(&cluster, &client, None)?;
         cluster.wait(&client, "a log that was trimmed", |status| status.first > last)?;
         let case = Case { from, laggard: cluster.len(), has: Lsn::ZERO, bytes, is_loaded };
         caught.push(measure(args, &mut cluster, case, streams, |cluster| add(cluster, &client))?);
@@ -148,10 +151,46 @@ fn from_snapshot(args: &CatchupArgs, streams: Streams, place: &Place) -> Result<
     Ok(caught)
 }
 
-/// Each replica takes a snapshot and trims its log, so that whoever leads has none of it.
-fn take_snapshots(cluster: &Cluster, client: &Client) -> Result<()> {
+/// Laggards that have a part of the log, and lack what the others have trimmed away.
+fn trimmed_away(
+    args: &CatchupArgs,
+    cluster: &mut Cluster,
+    client: &Client,
+    bytes: u64,
+    streams: Streams,
+) -> Result<Vec<Caught>> {
+    let mut caught = Vec::new();
+    for (from, is_loaded) in
+        [("a snapshot, a laggard, nobody appends", false), ("a snapshot, a laggard, clients append", true)]
+    {
+        let before = cluster.wait_until_in_sync(client)?;
+        let (laggard, has) = (backup(cluster, before.id)?, before.last);
+        cluster.kill(laggard);
+        // A primary keeps for a minute what somebody lacks who was heard before; the next one has never heard it.
+        client.transfer(None).wait().map_err(Error::cluster("hand over in"))?;
+        cluster.wait(client, "another primary", |status| {
+            status.role == Role::Primary && status.id != before.id
+        })?;
+        fill(cluster, TRIMMED_BYTES)?;
+        take_snapshots(cluster, client, Some(laggard))?;
+        cluster.wait(client, "a log that was trimmed", |status| status.first > has.next())?;
+        let case = Case { from, laggard, has, bytes, is_loaded };
+        caught.push(measure(args, cluster, case, streams, |cluster| cluster.restart(laggard))?);
+        let target = Target::Replica(ReplicaId::new(laggard as u64 + 1));
+        let there = client.status(target).wait().map_err(Error::cluster("ask"))?;
+        if there.first <= has {
+            let left = format!("its log still begins with {}", there.first);
+            return Err(Error::Child { doing: "catching up from a snapshot", left });
+        }
+    }
+    Ok(caught)
+}
+
+/// Each replica but the one that is `gone` takes a snapshot and trims its log, so that whoever leads has none of it.
+fn take_snapshots(cluster: &Cluster, client: &Client, gone: Option<usize>) -> Result<()> {
     let phase = Phase::steps("taking snapshots", cluster.len() as u64);
-    for (done, id) in (1..).zip(cluster.ids()) {
+    let ids = cluster.ids().filter(|id| gone != Some(cluster.index_of(*id)));
+    for (done, id) in (1..).zip(ids) {
         let through =
             client.snapshot(Target::Replica(id)).wait().map_err(Error::cluster("take a snapshot in"))?;
         client.trim(Target::Replica(id), through).wait().map_err(Error::cluster("trim a replica of"))?;
@@ -350,9 +389,8 @@ fn report(args: &CatchupArgs, streams: Streams, caught: &[Caught], place: &Place
         "MB/s is what the laggard lacks, in the time from the first look at which it is sent some of that until it has synced \
          all of it and gets each group as it is appended. The start before that is its process, the opening of its log, the \
          connection, and the agreement on where the logs part; in all s is both. Records appended meanwhile do not count. \
-         From a snapshot it is the application's state, whose log is gone: each chunk is synced before the next is asked \
-         for. The raw stream is one of QUIC between two processes as quinn comes, the tuned one has the settings of the \
-         replicas; both without a disk."
+         From a snapshot it is the application's state, whose log is gone. The raw stream is one of QUIC between two \
+         processes as quinn comes, the tuned one has the settings of the replicas; both without a disk."
             .to_string(),
     );
     report.set("workload", "catchup");

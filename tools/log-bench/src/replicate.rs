@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::cluster::Cluster;
 use crate::cluster::args::ReplicateArgs;
 use crate::cluster::clients::Clients;
+use crate::cluster::sick::Written;
+use crate::cluster::{Cluster, Ground};
 use crate::drive::{self, Measured};
 use crate::error::Result;
 use crate::machine::Machine;
@@ -22,6 +23,8 @@ struct Run {
     measured: Measured,
     /// Seconds of the processors that all replicas and this process used for each GB (10^9) of records.
     cpu_s_per_gb: f64,
+    /// What the primary has written durably meanwhile.
+    written: Written,
 }
 
 /// Runs the workload that was asked for.
@@ -35,19 +38,25 @@ pub(crate) fn run(args: &ReplicateArgs, place: &Place) -> Result<Report> {
         length: Some(Duration::from_secs_f64(args.secs)),
     };
     let connections = args.connections.unwrap_or(args.clients.min(8)).min(args.clients);
-    let cluster = Cluster::start(&args.cluster, place)?;
+    // Their disks count.
+    let ground = Ground { is_sickly: true, ..Ground::default() };
+    let mut cluster = Cluster::start_on(&args.cluster, place, &ground)?;
     let status = cluster.connect()?;
-    cluster.wait_until_in_sync(&status)?;
+    let primary = cluster.wait_until_in_sync(&status)?.id;
+    let primary = cluster.index_of(primary);
     let options = cluster.options();
     let options = args.depth_eager.map_or(options.clone(), |depth| options.depth_eager(depth));
     let clients = Clients::connect(&options, connections as usize, args.durability)?;
     let mut runs = Vec::new();
     for number in 1..=args.runs {
-        let before = cluster.cpu_in_all();
+        let (before, written) = (cluster.cpu_in_all(), cluster.written(primary)?);
         let measured = drive::drive(&clients, &plan, &records, &format!("run {number} of {}", args.runs))?;
         let cpu = cluster.cpu_in_all() - before;
         let cpu_s_per_gb = cpu.as_secs_f64() / (measured.bytes.max(1) as f64 / 1e9);
-        runs.push(Run { measured, cpu_s_per_gb });
+        let mut now = cluster.written(primary)?;
+        now.syncs -= written.syncs;
+        now.bytes -= written.bytes;
+        runs.push(Run { measured, cpu_s_per_gb, written: now });
     }
     drop(clients);
     cluster.end();
@@ -107,6 +116,7 @@ fn report(
     report.set("replicas", args.cluster.replicas);
     report.set("clients", args.clients);
     report.set("connections", connections);
+    report.set("threads", args.clients);
     report.set("size", args.size);
     report.set("batch", args.batch);
     report.set("in_flight", args.in_flight);
@@ -120,7 +130,28 @@ fn report(
     report.set("latency_us", all.summary());
     report.set("p50_us_spread", spread(|run| run.measured.latency.summary().p50));
     report.set("cpu_s_per_gb", rounded(spread(|run| run.cpu_s_per_gb).median));
+    set_totals(&mut report, runs);
     report
+}
+
+/// What all runs come to together, under the keys of `append`: of the primary what its disk was given.
+fn set_totals(report: &mut Report, runs: &[Run]) {
+    let sum = |figure: fn(&Run) -> u64| runs.iter().map(figure).sum::<u64>();
+    let secs: f64 = runs.iter().map(|run| run.measured.elapsed.as_secs_f64()).sum();
+    let (records, bytes) = (sum(|run| run.measured.records), sum(|run| run.written.bytes));
+    let syncs = sum(|run| run.written.syncs);
+    let of_syncs = |figure: u64| rounded(figure as f64 / syncs.max(1) as f64);
+    report.set("rate", None::<f64>);
+    report.set("write_method", runs.last().map(|run| run.written.method.clone()));
+    report.set("secs", rounded(secs));
+    report.set("records", records);
+    report.set("syncs", syncs);
+    report.set("syncs_per_s", rounded(syncs as f64 / secs));
+    report.set("records_per_sync", of_syncs(records));
+    report.set("bytes_per_sync", of_syncs(bytes));
+    report.set("bytes_written", bytes);
+    let moments = runs.iter().flat_map(|run| &run.measured.timeline);
+    report.set("timeline", moments.collect::<Vec<_>>());
 }
 
 fn appends_per_s(plan: &Plan, run: &Run) -> f64 {

@@ -319,7 +319,7 @@ fn a_base_that_does_not_check_is_put_aside_until_another_one_is_installed() {
         store.stage(&offer).unwrap();
         drop(store);
         let mut store = lost();
-        store.stage_chunk((offer.id(), 0), b"four", digest(b"four")).unwrap().unwrap();
+        store.stage_durably((offer.id(), 0), b"four", digest(b"four")).unwrap().unwrap();
         store.install(offer.id()).unwrap();
         drop(store);
 

@@ -125,7 +125,7 @@ fn a_crash_in_an_installation_loses_none_that_is_kept() {
         },
         |store| {
             ignoring(store.stage(&offer));
-            ignoring(store.stage_chunk((offer.id(), 0), &[5; 300], digest(&[5; 300]))).unwrap();
+            ignoring(store.stage_durably((offer.id(), 0), &[5; 300], digest(&[5; 300]))).unwrap();
             ignoring(store.install(offer.id()));
         },
         |found, is_done| {
@@ -200,7 +200,7 @@ fn those_from_before_the_base_was_lost_go_with_the_next_one() {
     let position = Position { epoch: Epoch::new(900), lsn: Lsn::new(5000) };
     let offer = SnapshotOffer { base: Arc::new(base_at(position)), contents: contents_of(&[5; 300]) };
     store.stage(&offer).unwrap();
-    store.stage_chunk((offer.id(), 0), &[5; 300], digest(&[5; 300])).unwrap().unwrap();
+    store.stage_durably((offer.id(), 0), &[5; 300], digest(&[5; 300])).unwrap().unwrap();
     store.install(offer.id()).unwrap();
     assert!(kept(&disk).is_empty());
 }

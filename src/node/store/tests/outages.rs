@@ -106,7 +106,7 @@ fn in_each_switch(check: impl Fn(&SimDisk)) {
         },
         |store| {
             ignoring(store.stage(&offer));
-            ignoring(store.stage_chunk((offer.id(), 0), &application, digest(&application)));
+            ignoring(store.stage_durably((offer.id(), 0), &application, digest(&application)));
             ignoring(store.install(offer.id()));
         },
         |found, _| {

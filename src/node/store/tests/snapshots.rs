@@ -11,8 +11,8 @@ use super::{
 };
 use crate::disk::sim::{CrashPolicy, Fail, Fault, Operation};
 use crate::format::crc32;
-use crate::node::digest;
 use crate::node::store::{ReplicaStore, StoreOptions};
+use crate::node::{Done, Task, digest, perform};
 use crate::protocol::{Content, Group, Health, Position, SnapshotId, SnapshotOffer, Spans};
 use crate::types::{Epoch, Lsn};
 
@@ -32,8 +32,8 @@ fn a_crash_in_an_installation_leaves_the_old_log_or_the_new_base() {
             let mut staged = 0;
             for chunk in application.chunks(1000) {
                 let place = (offer.id(), staged);
-                assert_eq!(ignoring(store.stage_chunk(place, chunk, digest(chunk) ^ 1)), None);
-                staged = ignoring(store.stage_chunk(place, chunk, digest(chunk))).unwrap();
+                assert_eq!(ignoring(store.stage_durably(place, chunk, digest(chunk) ^ 1)), None);
+                staged = ignoring(store.stage_durably(place, chunk, digest(chunk))).unwrap();
             }
             ignoring(store.install(offer.id()));
         };
@@ -72,8 +72,9 @@ fn a_crash_in_an_installation_leaves_the_old_log_or_the_new_base() {
                 while next < application.len() {
                     let chunk = &application[next..(next + 700).min(application.len())];
                     let place = (offer.id(), next as u64);
-                    next = usize::try_from(store.stage_chunk(place, chunk, digest(chunk)).unwrap().unwrap())
-                        .unwrap();
+                    next =
+                        usize::try_from(store.stage_durably(place, chunk, digest(chunk)).unwrap().unwrap())
+                            .unwrap();
                 }
                 store.install(offer.id()).unwrap();
                 drop(store);
@@ -202,6 +203,40 @@ fn a_snapshot_that_is_kept_is_read_after_it_was_replaced() {
     assert_eq!(reads(&store, third).unwrap(), b"third"[..]);
 }
 
+#[test]
+fn chunks_that_come_together_share_a_sync_and_are_told_of_after_it() {
+    let position = Position { epoch: Epoch::new(9), lsn: Lsn::new(40) };
+    let offer = SnapshotOffer { base: Arc::new(base_at(position)), contents: contents_of(&[5; 300]) };
+    let snapshot = offer.id();
+    let chunk = |offset| {
+        let bytes = Bytes::from_static(&[5; 100]);
+        Task::StageChunk { snapshot, offset, digest: digest(&bytes), bytes }
+    };
+    let staged = |tasks: &[Task], fault: Option<Fail>| {
+        let disk = created(6);
+        let (mut store, _) = open(&disk);
+        store.stage(&offer).unwrap();
+        let before = disk.operations();
+        fault.into_iter().for_each(|fault| disk.fail(fault));
+        let mut done = vec![];
+        let performed = perform(&mut store, &mut tasks.iter().cloned().collect(), &mut done);
+        let (_, state) = open(&disk.crash(CrashPolicy::LOSE_ALL));
+        let durable = state.staged.map_or(0, |staged| staged.bytes);
+        (performed.is_ok(), done, disk.operations() - before, durable)
+    };
+    let all = Done::ChunkStaged { snapshot, bytes: 300 };
+    let together = staged(&[chunk(0), chunk(100), chunk(200)], None);
+    assert_eq!(together, (true, vec![all.clone()], 4, 300), "three writes and a sync");
+    // One that came twice is refused, and what was staged before it is told of all the same.
+    let (part, twice) =
+        (Done::ChunkStaged { snapshot, bytes: 200 }, Done::ChunkRefused { snapshot, offset: 100 });
+    let doubled = staged(&[chunk(0), chunk(100), chunk(100), chunk(200)], None);
+    assert_eq!(doubled, (true, vec![part, twice, all], 5, 300));
+    let fault = Fail::nth(Operation::Sync, 1, Fault::LoseChanges);
+    let (is_done, done, ..) = staged(&[chunk(0), chunk(100)], Some(fault));
+    assert_eq!((is_done, done), (false, vec![]), "S1: nothing is told that is not synced");
+}
+
 /// A chunk whose sync failed was in memory only, and was resumed behind: a power cut after the next one took it, with all
 /// that was acknowledged since.
 #[test]
@@ -213,12 +248,12 @@ fn a_chunk_whose_sync_failed_is_staged_for_good_once_it_was_found() {
     let chunk = [5; 100];
     store.stage(&offer).unwrap();
     disk.fail(Fail::nth(Operation::Sync, 1, Fault::LoseChanges));
-    store.stage_chunk((offer.id(), 0), &chunk, digest(&chunk)).unwrap_err();
+    store.stage_durably((offer.id(), 0), &chunk, digest(&chunk)).unwrap_err();
     drop(store);
     let (mut store, state) = open(&disk);
     let found = state.staged.unwrap().bytes;
     assert_eq!(found, 100, "it can be read");
-    assert_eq!(store.stage_chunk((offer.id(), found), &chunk, digest(&chunk)).unwrap(), Some(200));
+    assert_eq!(store.stage_durably((offer.id(), found), &chunk, digest(&chunk)).unwrap(), Some(200));
     drop(store);
     let (_, state) = open(&disk.crash(CrashPolicy::LOSE_ALL));
     assert_eq!(state.staged.unwrap().bytes, 200);
@@ -236,7 +271,7 @@ fn a_snapshot_that_does_not_give_its_checksum_is_not_switched_to() {
     store.stage(&offer).unwrap();
     let stage = |store: &mut ReplicaStore, from: &[u8], offset: usize, bytes: usize| {
         let chunk = &from[offset..offset + bytes];
-        store.stage_chunk((offer.id(), offset as u64), chunk, digest(chunk)).unwrap()
+        store.stage_durably((offer.id(), offset as u64), chunk, digest(chunk)).unwrap()
     };
     assert_eq!(stage(&mut store, &rotten, 0, 200), Some(200));
     assert_eq!(stage(&mut store, &rotten, 200, 100), None);

@@ -134,7 +134,7 @@ fn a_snapshot_that_was_received_is_read_and_sent_on_as_one_that_was_taken() {
     store.stage(&offer).unwrap();
     let mut staged = 0;
     for chunk in application.chunks(333_333) {
-        staged = store.stage_chunk((offer.id(), staged), chunk, digest(chunk)).unwrap().unwrap();
+        staged = store.stage_durably((offer.id(), staged), chunk, digest(chunk)).unwrap().unwrap();
     }
     store.install(offer.id()).unwrap();
     for _ in 0..2 {

@@ -177,6 +177,9 @@ pub(crate) struct CatchupArgs {
     /// Bytes of an application's state, which blank replicas get in a snapshot [default: as many as --log-bytes].
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes_above_zero)]
     pub(crate) state_bytes: Option<u64>,
+    /// Measure laggards too that get a snapshot, because the records that they lack were trimmed away.
+    #[arg(long)]
+    pub(crate) trimmed: bool,
     /// How many seconds clients append before a laggard starts, and after it has caught up.
     #[arg(long, value_name = "S", default_value = "2", value_parser = parse_secs)]
     pub(crate) calm: f64,

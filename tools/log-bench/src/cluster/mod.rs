@@ -25,7 +25,7 @@ use crate::place::Place;
 use crate::progress;
 use args::ClusterArgs;
 use replica::{Duty, Process, own_cpu};
-use sick::Sickness;
+use sick::{Sickness, Written};
 
 /// Nothing that is waited for takes longer; only ends a hang.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
@@ -215,6 +215,11 @@ impl Cluster {
     /// Makes the disk of a replica sick, or well; nothing if it does not run.
     pub(crate) fn sicken(&mut self, index: usize, sickness: Sickness) -> Result<()> {
         self.processes[index].as_mut().map_or(Ok(()), |process| process.sicken(sickness))
+    }
+
+    /// What the disk of a replica that runs has written durably, in a cluster whose disks can be made sick.
+    pub(crate) fn written(&mut self, index: usize) -> Result<Written> {
+        self.processes[index].as_mut().map_or_else(|| Ok(Written::default()), Process::written)
     }
 
     /// Those that should run, and have ended; with their last words.

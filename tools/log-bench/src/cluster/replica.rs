@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use annals::{ClusterId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
 use super::ballast::Ballast;
-use super::sick::{SickDisk, Sickness, Ward};
+use super::sick::{SickDisk, Sickness, Ward, Written};
 use crate::error::{Error, Result};
 
 /// What a replica is told, as JSON on its command line.
@@ -43,6 +43,9 @@ pub(crate) struct Duty {
 
 /// What a child says once it is ready to be asked.
 const READY: &str = "ready";
+/// What it is asked for what its disk has written.
+const WRITTEN: &str = "written";
+
 impl Duty {
     pub(crate) fn options(&self) -> ReplicaOptions {
         let file = |end: &str| self.certificates.join(format!("replica-{}.{end}", self.id));
@@ -91,14 +94,22 @@ pub(crate) fn child(word: &str) -> Result<()> {
     std::io::stdout().flush().map_err(Error::io("tell the parent of", &duty.dir))?;
     // Ends when the parent does, whatever ends it.
     for line in std::io::stdin().lines().map_while(Result::ok) {
-        if let (Some(ward), Ok(sickness)) = (&ward, serde_json::from_str(&line)) {
-            ward.set(sickness);
+        match (&ward, serde_json::from_str(&line)) {
+            (Some(ward), _) if line == WRITTEN => tell(&ward.written(), &duty.dir)?,
+            (Some(ward), Ok(sickness)) => ward.set(sickness),
+            _ => {}
         }
     }
     if let Some(ward) = &ward {
         ward.set(Sickness::Well);
     }
     replica.shutdown().map_err(Error::cluster("shut down"))
+}
+
+/// Tells the parent.
+fn tell(written: &Written, dir: &Path) -> Result<()> {
+    println!("{}", serde_json::to_string(written).expect("plain data"));
+    std::io::stdout().flush().map_err(Error::io("tell the parent of", dir))
 }
 
 /// A panic in any thread ends the process, as in log-node: its parent notices.
@@ -114,6 +125,7 @@ fn end_with_any_thread() {
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
+    stdout: Option<BufReader<ChildStdout>>,
     last_words: Option<JoinHandle<String>>,
 }
 
@@ -121,14 +133,32 @@ impl Process {
     /// Starts this program once more as a replica, and returns when that is ready.
     pub(crate) fn start(duty: &Duty) -> Result<Process> {
         let mut process = Process::spawn(duty)?;
-        let stdout = process.child.stdout.take().expect("asked for");
-        let mut line = String::new();
-        let heard = BufReader::new(stdout).read_line(&mut line);
-        if heard.is_err() || line.trim() != READY {
+        process.stdout = process.child.stdout.take().map(BufReader::new);
+        if process.hear().as_deref() != Some(READY) {
             let left = process.end();
             return Err(Error::Child { doing: "starting a replica", left });
         }
         Ok(process)
+    }
+
+    /// The next line that it says.
+    fn hear(&mut self) -> Option<String> {
+        let mut line = String::new();
+        self.stdout.as_mut()?.read_line(&mut line).ok()?;
+        Some(line.trim().to_string())
+    }
+
+    /// What its disk has written, if that can be made sick.
+    pub(crate) fn written(&mut self) -> Result<Written> {
+        self.say(WRITTEN)?;
+        let told = self.hear().and_then(|line| serde_json::from_str(&line).ok());
+        let silent = || Error::Child { doing: "asking for what was written", left: "no answer".to_string() };
+        told.ok_or_else(silent)
+    }
+
+    fn say(&mut self, word: &str) -> Result<()> {
+        let stdin = self.child.stdin.as_mut().expect("it is open until the end");
+        writeln!(stdin, "{word}").map_err(Error::io("speak to", Path::new("a replica")))
     }
 
     /// Starts this program once more as a replica, and does not wait for it.
@@ -152,7 +182,7 @@ impl Process {
             let _ = stderr.read_to_end(&mut words);
             String::from_utf8_lossy(&words).trim().to_string()
         });
-        Ok(Process { child, last_words: Some(last_words) })
+        Ok(Process { child, stdout: None, last_words: Some(last_words) })
     }
 
     /// Kills it with SIGKILL, and returns when it is gone.
@@ -170,9 +200,7 @@ impl Process {
 
     /// Makes its disk sick, or well.
     pub(crate) fn sicken(&mut self, sickness: Sickness) -> Result<()> {
-        let word = serde_json::to_string(&sickness).expect("a sickness is plain data");
-        let stdin = self.child.stdin.as_mut().expect("it is open until the end");
-        writeln!(stdin, "{word}").map_err(Error::io("speak to", Path::new("a replica")))
+        self.say(&serde_json::to_string(&sickness).expect("a sickness is plain data"))
     }
 
     /// Whether it has ended by itself.

@@ -26,11 +26,21 @@ pub(crate) enum Sickness {
     ReadOnly,
 }
 
-/// How a disk is, for all who use it.
+/// What was written durably: each a write and a sync in one, as a log's groups are.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Written {
+    pub(crate) syncs: u64,
+    pub(crate) bytes: u64,
+    /// How; empty before the first.
+    pub(crate) method: String,
+}
+
+/// How a disk is, for all who use it, and what they have written.
 #[derive(Debug, Default)]
 pub(crate) struct Ward {
     sickness: Mutex<Sickness>,
     changed: Condvar,
+    written: Mutex<Written>,
 }
 
 impl Ward {
@@ -38,6 +48,20 @@ impl Ward {
     pub(crate) fn set(&self, sickness: Sickness) {
         *self.sickness.lock().unwrap_or_else(PoisonError::into_inner) = sickness;
         self.changed.notify_all();
+    }
+
+    /// What was written durably so far.
+    pub(crate) fn written(&self) -> Written {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, bytes: usize, method: WriteMethod) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.syncs += 1;
+        written.bytes += bytes as u64;
+        if written.method.is_empty() {
+            written.method = method.to_string();
+        }
     }
 
     /// How it is; waits while it is stalled.
@@ -184,7 +208,7 @@ impl File for SickFile {
 
     fn writer(&self, method: WriteMethod) -> io::Result<Box<dyn DurableWriter>> {
         let writer = self.file.writer(method)?;
-        Ok(Box::new(SickWriter { writer, ward: Arc::clone(&self.ward) }))
+        Ok(Box::new(SickWriter { writer, method, ward: Arc::clone(&self.ward) }))
     }
 
     fn try_lock(&self, exclusive: bool) -> io::Result<bool> {
@@ -195,19 +219,42 @@ impl File for SickFile {
 #[derive(Debug)]
 struct SickWriter {
     writer: Box<dyn DurableWriter>,
+    method: WriteMethod,
     ward: Arc<Ward>,
 }
 
 impl DurableWriter for SickWriter {
     fn write_durable(&self, blocks: &[u8], offset: u64) -> io::Result<()> {
         self.ward.admit(false)?;
-        self.writer.write_durable(blocks, offset)
+        self.writer.write_durable(blocks, offset)?;
+        self.ward.note(blocks.len(), self.method);
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Where a block has to lie.
+    #[repr(align(4096))]
+    struct Block([u8; 4096]);
+
+    #[test]
+    fn what_is_written_durably_is_counted_unless_it_fails() {
+        let dir = std::env::temp_dir().join(format!("log-bench-written-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let (disk, ward) = SickDisk::open(&dir).unwrap();
+        let file = disk.create("one").unwrap();
+        file.allocate(8192).unwrap();
+        let (writer, block) = (file.writer(WriteMethod::Buffered).unwrap(), Block([7; 4096]));
+        writer.write_durable(&block.0, 0).unwrap();
+        ward.set(Sickness::Failing);
+        writer.write_durable(&block.0, 0).unwrap_err();
+        let method = WriteMethod::Buffered.to_string();
+        assert_eq!(ward.written(), Written { syncs: 1, bytes: 4096, method });
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 
     /// It said that no file can have two names, so that no replica of a bench or an ordeal kept a snapshot.
     #[test]

@@ -26,6 +26,8 @@ use crate::error::{Error, Result};
 use crate::place::Place;
 use crate::progress;
 
+/// What the state of each replica's application has: so that a snapshot does not come all at once.
+const STATE_BYTES: u64 = 8 << 20;
 /// Between two looks at the agenda.
 const TICK: Duration = Duration::from_millis(2);
 
@@ -62,6 +64,16 @@ pub(crate) struct Field<'a> {
     shapes: Vec<Shape>,
     agenda: Vec<(Instant, Step)>,
     trims: bool,
+    /// Those whose directory is gone, and how long they live when they come back.
+    lost: Vec<Lost>,
+}
+
+/// A replica whose directory is gone.
+#[derive(Clone, Debug, Default)]
+struct Lost {
+    index: usize,
+    is_trimmed: bool,
+    lives: Vec<Duration>,
 }
 
 impl<'a> Field<'a> {
@@ -78,7 +90,7 @@ impl<'a> Field<'a> {
             depth: None,
             snapshot_every: None,
             is_gated: false,
-            state_bytes: None,
+            state_bytes: Some(STATE_BYTES),
         };
         let homes = network.map(Network::homes).unwrap_or_default();
         let cluster =
@@ -97,6 +109,7 @@ impl<'a> Field<'a> {
             chance: Chance::new(&[seed, 0x4F52_4445]),
             agenda: Vec::new(),
             trims: false,
+            lost: Vec::new(),
         })
     }
 
@@ -118,11 +131,13 @@ impl<'a> Field<'a> {
             let (_, step) = self.agenda.remove(next);
             self.take(step, count)?;
         }
-        for index in 0..self.shapes.len() {
-            if self.shapes[index] == Shape::Lost {
-                readmit(&mut self.cluster, &self.client, index)?;
-                self.shapes[index] = Shape::Up;
+        for Lost { index, is_trimmed, lives } in std::mem::take(&mut self.lost) {
+            if is_trimmed {
+                self.forget_before(index)?;
             }
+            readmit(&mut self.cluster, &self.client, index, &lives)?;
+            count.newcomers_killed += lives.len() as u64;
+            self.shapes[index] = Shape::Up;
         }
         self.judge()
     }
@@ -188,6 +203,17 @@ impl<'a> Field<'a> {
         Ok(())
     }
 
+    /// All but one take a snapshot and forget all that was compared before: so that one will not get it from the log.
+    fn forget_before(&mut self, gone: usize) -> Result<()> {
+        let through = self.witness.through();
+        for id in self.cluster.ids().filter(|id| self.cluster.index_of(*id) != gone) {
+            let taken = again("take a snapshot in", || self.client.snapshot(Target::Replica(id)).wait())?;
+            let through = through.min(taken);
+            again("trim a replica of", || self.client.trim(Target::Replica(id), through).wait())?;
+        }
+        Ok(())
+    }
+
     fn take(&mut self, step: Step, count: &mut Count) -> Result<()> {
         match step {
             Step::Strike(kind, trouble) => {
@@ -245,6 +271,7 @@ impl<'a> Field<'a> {
             | Trouble::Sick { who, .. }
             | Trouble::Rot { who, .. }
             | Trouble::Wipe { who }
+            | Trouble::Newcomer { who, .. }
             | Trouble::Cut { who, .. } => {
                 let Some(index) = self.choose(who) else { return Ok(false) };
                 return self.strike_one(index, trouble);
@@ -270,13 +297,8 @@ impl<'a> Field<'a> {
                 self.kill(index, down, Vec::new());
                 return Ok(harm::complete_segments(self.cluster.dir(index), &harms, &mut self.chance)? > 0);
             }
-            Trouble::Wipe { .. } => {
-                self.cluster.kill(index);
-                self.shapes[index] = Shape::Lost;
-                let dir = self.cluster.dir(index);
-                std::fs::remove_dir_all(dir).map_err(Error::io("remove", dir))?;
-                self.expect_refusal(index, "holds no replica")?;
-            }
+            Trouble::Wipe { .. } => self.lose(Lost { index, ..Lost::default() })?,
+            Trouble::Newcomer { is_trimmed, lives, .. } => self.lose(Lost { index, is_trimmed, lives })?,
             Trouble::Cut { cut, length, .. } => {
                 self.links(index, cut, true)?;
                 self.agenda.push((Instant::now() + length, Step::Mend(index, cut)));
@@ -286,6 +308,17 @@ impl<'a> Field<'a> {
             }
         }
         Ok(true)
+    }
+
+    /// A replica's directory is deleted: it must not start without it.
+    fn lose(&mut self, lost: Lost) -> Result<()> {
+        let index = lost.index;
+        self.cluster.kill(index);
+        self.shapes[index] = Shape::Lost;
+        self.lost.push(lost);
+        let dir = self.cluster.dir(index);
+        std::fs::remove_dir_all(dir).map_err(Error::io("remove", dir))?;
+        self.expect_refusal(index, "holds no replica")
     }
 
     fn kill(&mut self, index: usize, down: Duration, again: Vec<Duration>) {

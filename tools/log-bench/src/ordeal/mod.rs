@@ -43,6 +43,8 @@ pub(crate) struct Count {
     lives: u64,
     /// How often each kind of trouble has struck.
     troubles: BTreeMap<Kind, u64>,
+    /// How often newcomers were killed while they caught up.
+    newcomers_killed: u64,
     /// Of the clusters that have ended, and of the one under way.
     verdict: Verdict,
     /// Appends that failed.
@@ -172,6 +174,7 @@ fn report(args: &OrdealArgs, (seed, place): (u64, &Place), count: &Count, wrong:
         ("unknown", verdict.unknown),
         ("unknown_there", verdict.unknown_there),
         ("failed", count.failed),
+        ("newcomers_killed", count.newcomers_killed),
     ];
     let mut table = Table::new("By an account kept outside of the cluster", &["what", "count"]);
     for (what, number) in figures {

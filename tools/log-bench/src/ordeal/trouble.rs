@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     Swap,
     /// Replicas take snapshots and trim their logs.
     Trim,
+    /// The directory of a replica is deleted, and the newcomer that takes its place is killed while it catches up.
+    Newcomer,
     /// Links are cut, in one direction or both, between two replicas or around one. Only with --namespaces.
     Cut,
 }
@@ -111,6 +113,13 @@ pub(crate) enum Trouble {
     Wipe {
         who: Who,
     },
+    /// `is_trimmed`: it gets a snapshot, if anything of the log can go. `lives`: how long after each start it is killed, once
+    /// it is sent what it lacks.
+    Newcomer {
+        who: Who,
+        is_trimmed: bool,
+        lives: Vec<Duration>,
+    },
     Swap,
     Trim,
     Cut {
@@ -121,7 +130,7 @@ pub(crate) enum Trouble {
 }
 
 /// Kinds with how often each is drawn.
-const WEIGHTS: [(Kind, u64); 13] = [
+const WEIGHTS: [(Kind, u64); 14] = [
     (Kind::Kill, 6),
     (Kind::KillAll, 2),
     (Kind::Pause, 4),
@@ -135,12 +144,13 @@ const WEIGHTS: [(Kind, u64); 13] = [
     (Kind::Swap, 1),
     (Kind::Trim, 2),
     (Kind::Cut, 6),
+    (Kind::Newcomer, 2),
 ];
 
 impl Kind {
     /// Whether it takes records from a disk for good: of two such replicas at once nothing is promised.
     fn destroys(self) -> bool {
-        matches!(self, Kind::Rot | Kind::Wipe)
+        matches!(self, Kind::Rot | Kind::Wipe | Kind::Newcomer)
     }
 }
 
@@ -200,6 +210,11 @@ fn trouble(chance: &mut Chance, kind: Kind) -> Trouble {
             Trouble::Rot { who, harms: harms.collect(), down: millis(chance, 0, 400) }
         }
         Kind::Wipe => Trouble::Wipe { who },
+        Kind::Newcomer => {
+            let (is_trimmed, times) = (chance.percent(60), chance.between(1, 3));
+            let lives = (0..times).map(|_| millis(chance, 0, 60)).collect();
+            Trouble::Newcomer { who, is_trimmed, lives }
+        }
         Kind::Swap => Trouble::Swap,
         Kind::Trim => Trouble::Trim,
         Kind::Cut => {

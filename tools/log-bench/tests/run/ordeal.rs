@@ -29,7 +29,7 @@ fn has_namespaces() -> bool {
 #[test]
 fn whatever_happens_to_a_cluster_its_promises_hold() {
     let scratch = Scratch::new();
-    // Draws a kill of one and of all, a pause, a hand-over, disks that fail and directories that are swapped.
+    // Draws a kill of one and of all, a hand-over, disks that fail, directories that are swapped, one that is deleted, a trim.
     let object = scratch.json("ordeal --seed 8 --rounds 2 --life 2 --rate 500");
     keeps_its_promises(&object, 2);
     assert!(object["troubles"].as_object().is_some_and(|troubles| troubles.len() >= 3), "{object}");
@@ -45,6 +45,18 @@ fn a_directory_that_was_deleted_or_swapped_or_damaged_never_passes_for_whole() {
     for kind in ["wipe", "swap", "rot"] {
         assert!(object["troubles"][kind].as_u64().is_some_and(|times| times > 0), "{kind}: {object}");
     }
+}
+
+#[test]
+fn a_newcomer_that_is_killed_while_it_catches_up_has_all_in_the_end() {
+    // Draws one that is sent the log and killed three times, and one that is sent a snapshot and killed twice.
+    let object = Scratch::new().json("ordeal --seed 3 --rounds 3 --life 3 --only newcomer,trim --rate 500");
+    keeps_its_promises(&object, 3);
+    assert_eq!(
+        (&object["troubles"]["newcomer"], &object["newcomers_killed"]),
+        (&2.into(), &5.into()),
+        "{object}"
+    );
 }
 
 #[test]
