@@ -4,13 +4,13 @@
 //! the readers that were ready with it have left what they had, and the actor takes all of it together.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::time::{Sleep, sleep_until, timeout};
+use tokio::time::timeout;
 
 use super::close::CloseCode;
 use super::expiry::Daily;
@@ -19,6 +19,7 @@ use super::peers::Peers;
 use super::reading;
 use super::sessions::Sessions;
 use super::stats::Shared;
+use super::timer::Timer;
 use super::{Actor, Arrival, Lane, Network, SessionId};
 use crate::protocol::Envelope;
 use crate::protocol::request::Reply;
@@ -81,10 +82,10 @@ impl Hub {
     /// Turn after turn, until somebody asks for the last one.
     pub(crate) async fn run(mut self) {
         let (mut arrivals, mut events) = (Vec::new(), Vec::new());
-        let mut timer = Box::pin(sleep_until(Instant::now().into()));
+        let mut timer = Timer::at(Instant::now());
         let mut is_last = false;
         while !is_last {
-            self.wait(timer.as_mut()).await;
+            self.wait(&mut timer).await;
             self.inbox.bell().answer();
             self.inbox.take(&mut arrivals, &mut events);
             for event in events.drain(..) {
@@ -104,19 +105,17 @@ impl Hub {
     }
 
     /// Sends what the turn has said, and waits for a reason for the next one.
-    async fn wait(&mut self, mut timer: Pin<&mut Sleep>) {
+    async fn wait(&mut self, timer: &mut Timer) {
         let due = [self.deadline, self.probe.map(|_| self.next_probe)].into_iter().flatten().min();
         let due = due.unwrap_or_else(|| Instant::now() + FAR);
-        if timer.deadline().into_std() != due {
-            timer.as_mut().reset(due.into());
-        }
+        timer.set(due);
         let mut bell = pin!(self.inbox.bell().wait());
         let net = &mut self.net;
         let (mut is_first, mut is_due) = (true, false);
         poll_fn(|cx| {
             net.flush(cx);
             let was_due = is_due;
-            is_due = is_due || bell.as_mut().poll(cx).is_ready() || timer.as_mut().poll(cx).is_ready();
+            is_due = is_due || bell.as_mut().poll(cx).is_ready() || timer.poll(cx).is_ready();
             let is_quick = is_due && !was_due && is_first;
             is_first = false;
             if is_quick {

@@ -66,6 +66,8 @@ mod sessions;
 #[cfg(feature = "quic")]
 mod stats;
 #[cfg(feature = "quic")]
+mod timer;
+#[cfg(feature = "quic")]
 mod tls;
 #[cfg(feature = "quic")]
 mod trunk;

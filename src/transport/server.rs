@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use quinn::{Endpoint, TokioRuntime};
+use quinn::Endpoint;
 use tokio::runtime::{Builder, Runtime};
 
 use super::Actor;
@@ -19,6 +19,7 @@ use super::options::TransportOptions;
 use super::peers::Peers;
 use super::reading::PeerReader;
 use super::stats::{Shared, TransportStats};
+use super::timer::Tokio;
 use super::tuning;
 
 /// A transport whose socket is open, and whose thread is not started yet: so an actor can be made that has its bell.
@@ -161,7 +162,7 @@ fn endpoint(
 ) -> std::io::Result<Endpoint> {
     let _inside = runtime.enter();
     let server = (*configs.server(address, address)).clone();
-    Endpoint::new(configs.endpoint(), Some(server), socket, Arc::new(TokioRuntime))
+    Endpoint::new(configs.endpoint(), Some(server), socket, Arc::new(Tokio))
 }
 
 /// Where the others find this replica; nothing if only it knows.

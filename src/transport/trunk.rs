@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use quinn::{Connection, Endpoint, TokioRuntime};
+use quinn::{Connection, Endpoint};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::OnceCell;
 
@@ -19,6 +19,7 @@ use super::error::TransportError;
 use super::identity;
 use super::link::{Credentials, LinkOptions};
 use super::probe::Probe;
+use super::timer::Tokio;
 use super::tuning;
 
 /// What all links of the process share.
@@ -62,7 +63,7 @@ impl Thread {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let endpoint = |any: SocketAddr| {
             let _inside = runtime.enter();
-            Endpoint::new(tuning::endpoint_config(), None, tuning::socket(any)?, Arc::new(TokioRuntime))
+            Endpoint::new(tuning::endpoint_config(), None, tuning::socket(any)?, Arc::new(Tokio))
         };
         let v4 = endpoint((Ipv4Addr::UNSPECIFIED, 0).into())?;
         let v6 = endpoint((Ipv6Addr::UNSPECIFIED, 0).into()).ok();
