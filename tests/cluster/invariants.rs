@@ -393,10 +393,11 @@ pub(crate) fn holders_hold(
     hold(is_served, 9, "as many hold it as were asked for", || format!("{holders:?} for {copies:?} of {lsn}"))
 }
 
-/// 19, after S12: a primary whose disk stands still, while others' do not, does not lead for long.
-pub(crate) fn a_stalled_primary_hands_over(still_ns: u64, peers_go_on: bool, at: usize) -> Check {
+/// 19, after S12: a primary whose disk stands still, while others' do not, does not lead for long. Told for how long both
+/// have been so.
+pub(crate) fn a_stalled_primary_hands_over(still_ns: u64, at: usize) -> Check {
     // A second until it is noticed, two for the hand-over, and an election.
-    hold(still_ns < 5_000_000_000 || !peers_go_on, 19, "a primary whose disk stands still hands over", || {
+    hold(still_ns < 5_000_000_000, 19, "a primary whose disk stands still hands over", || {
         format!("the disk of {} has stood still for {} ms", at + 1, still_ns / 1_000_000)
     })
 }
