@@ -403,6 +403,16 @@ mod tests {
             self.act();
         }
 
+        /// Replica 1 leads, and time passes until what was asked is answered.
+        fn pass_until_answered(&mut self) {
+            while self.answers.is_empty() {
+                self.answer_statuses(1);
+                if self.answers.is_empty() {
+                    self.pass();
+                }
+            }
+        }
+
         fn pass(&mut self) {
             self.now = self.machine.next_deadline().expect("something is waited for").max(self.now);
             self.machine.drive(self.now);
@@ -436,12 +446,7 @@ mod tests {
     fn the_status_of_any_other_is_told_by_whoever_is_asked() {
         let mut bench = Bench::new();
         bench.call(Target::Replica(ReplicaId::new(3)), Request::Status);
-        while bench.answers.is_empty() {
-            bench.answer_statuses(1);
-            if bench.answers.is_empty() {
-                bench.pass();
-            }
-        }
+        bench.pass_until_answered();
         let Ok((Reply::Status(status), _)) = &bench.answers[0] else { panic!("{:?}", bench.answers) };
         assert_eq!((status.id, status.role), (ReplicaId::new(3), Role::Backup));
     }
@@ -450,12 +455,7 @@ mod tests {
     fn unanswered(request: Request, is_lost: bool) -> ClientError {
         let mut bench = Bench::new();
         bench.call(Target::Replica(ReplicaId::new(2)), Request::Status);
-        while bench.answers.is_empty() {
-            bench.answer_statuses(1);
-            if bench.answers.is_empty() {
-                bench.pass();
-            }
-        }
+        bench.pass_until_answered();
         bench.sent.clear();
         bench.answers.clear();
         bench.call(Target::Replica(ReplicaId::new(2)), request.clone());
@@ -495,12 +495,7 @@ mod tests {
     fn reads_of_a_link_wait_for_each_other_before_the_replica_refuses_them() {
         let mut bench = Bench::new();
         bench.call(Target::Replica(ReplicaId::new(2)), Request::Status);
-        while bench.answers.is_empty() {
-            bench.answer_statuses(1);
-            if bench.answers.is_empty() {
-                bench.pass();
-            }
-        }
+        bench.pass_until_answered();
         bench.sent.clear();
         for lsn in 1..=100 {
             let read = Request::Read { from: Lsn::new(lsn), bytes_max: 1 };

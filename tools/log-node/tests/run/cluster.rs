@@ -1,6 +1,7 @@
 //! A development cluster, as a user starts it.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 
@@ -23,6 +24,18 @@ impl Cluster {
     /// Three replicas, of which one is primary.
     pub(crate) fn start() -> Cluster {
         Cluster::start_in(Scratch::new(), "--replicas 3 --port 0")
+    }
+
+    /// Ends it, gives each replica these lines of settings too, and starts it again.
+    pub(crate) fn restart_with(mut self, settings: &str) -> Cluster {
+        self.dev.signal("INT");
+        self.dev.wait();
+        for id in 1..=3 {
+            let path = self.scratch.path(&format!("c/replica-{id}.toml"));
+            let before = fs::read_to_string(&path).unwrap();
+            fs::write(&path, format!("{before}{settings}")).unwrap();
+        }
+        Cluster::start_in(self.scratch, "")
     }
 
     /// The cluster that this directory has, or a new one.

@@ -1,6 +1,5 @@
 //! What a user must not notice: replicas that die, and roles that are handed over.
 
-use std::fs;
 
 use crate::cluster::{Cluster, lines};
 use crate::scratch::{Scratch, signal};
@@ -64,16 +63,8 @@ fn sigterm_hands_the_role_over_while_others_append() {
 
 #[test]
 fn the_role_is_handed_to_whom_the_operator_names() {
-    let mut cluster = Cluster::start();
-    cluster.dev.signal("INT");
-    cluster.dev.wait();
     // So patient that nobody stands for election by itself, however busy the machine is: what happens is the transfer.
-    for id in 1..=3 {
-        let path = cluster.scratch.path(&format!("c/replica-{id}.toml"));
-        let settings = fs::read_to_string(&path).unwrap();
-        fs::write(&path, format!("{settings}election_min = \"3s\"\nelection_max = \"6s\"\n")).unwrap();
-    }
-    let cluster = Cluster::start_in(cluster.scratch, "");
+    let cluster = Cluster::start().restart_with("election_min = \"3s\"\nelection_max = \"6s\"\n");
     cluster.wait_until_well();
     let primary = cluster.primary();
     let epoch = |seen: &serde_json::Value| {

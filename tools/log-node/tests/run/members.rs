@@ -123,15 +123,8 @@ fn a_replica_that_lags_is_not_well_and_the_table_says_which() {
     cluster.kill(laggard);
     let record = "x".repeat(1000);
     cluster.append(&vec![record; 3000]);
-    cluster.dev.signal("INT");
-    cluster.dev.wait();
     // So slow that it never gets all of it, however quick the machine is.
-    for id in 1..=3 {
-        let path = cluster.scratch.path(&format!("c/replica-{id}.toml"));
-        let settings = fs::read_to_string(&path).unwrap();
-        fs::write(&path, format!("{settings}catch_up_rate = \"1k\"\n")).unwrap();
-    }
-    let cluster = Cluster::start_in(cluster.scratch, "");
+    let cluster = cluster.restart_with("catch_up_rate = \"1k\"\n");
     let told = format!("replica {laggard} does not get records as they are appended: catching up, ");
     let mut said = cluster.scratch.run("status -c c/client.toml");
     let is_told = comes_true(|| {
