@@ -50,7 +50,7 @@ impl Replica {
         let is_busy = matches!(&self.office, Office::Primary(reign) if reign.transfer.is_some());
         if !self.is_voter() && !is_busy {
             match self.best_successor() {
-                Some(member) => self.begin_transfer(None, member),
+                Some(member) => self.begin_transfer(None, member, true),
                 None => self.abdicate(),
             }
         }

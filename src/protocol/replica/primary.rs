@@ -340,7 +340,7 @@ impl Replica {
                 reign.prefer_at = self.now.plus(pause);
                 reign.preferred = doublings + 1;
             }
-            self.begin_transfer(None, member);
+            self.begin_transfer(None, member, false);
         }
     }
 

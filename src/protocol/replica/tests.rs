@@ -1,6 +1,7 @@
 //! What no story can tell: answers of the disk that come late, and what is held back for good.
 
 mod snapshots;
+mod transfers;
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::protocol::health::LOST_BASE;
 use crate::protocol::random::Random;
 use crate::protocol::{
     Change, Content, Contents, EpochHistory, Group, Membership, Position, ProbeReply, Proposal, Quorums,
-    SnapshotId, SnapshotOffer, Span, Voter,
+    SnapshotId, SnapshotOffer, Span, Timing, Voter,
 };
 use crate::types::{ClusterId, DiskId, ProducerId};
 

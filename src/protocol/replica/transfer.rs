@@ -1,5 +1,8 @@
 //! A planned hand-over: no append is taken any more, the target gets all there is, then it stands for election.
 
+use std::time::Duration;
+
+use super::peer::Peer;
 use super::{Office, Replica};
 use crate::protocol::effect::Outcome;
 use crate::protocol::membership::Member;
@@ -8,12 +11,17 @@ use crate::protocol::rules::Rule;
 use crate::protocol::time::Time;
 use crate::types::ReplicaId;
 
+/// A successor that was chosen here, and not heard for so many heartbeats, is not waited for if another one is.
+const SILENT_BEATS: u32 = 3;
+
 /// A hand-over that is under way.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Transfer {
     /// Whom to answer, if anybody has asked for it.
     pub(super) token: Option<u64>,
     to: Member,
+    /// Nobody has asked for this one: it was the best.
+    is_chosen: bool,
     until: Time,
     /// Whether the target was told since the last heartbeat.
     is_told: bool,
@@ -36,15 +44,15 @@ impl Replica {
             None => self.best_successor(),
         };
         match target.filter(|_| is_free) {
-            Some(member) => self.begin_transfer(Some(token), member),
+            Some(member) => self.begin_transfer(Some(token), member, to.is_none()),
             None => self.resolve(token, Outcome::NotTransferred),
         }
     }
 
-    pub(super) fn begin_transfer(&mut self, token: Option<u64>, to: Member) {
+    pub(super) fn begin_transfer(&mut self, token: Option<u64>, to: Member, is_chosen: bool) {
         let until = self.now.plus(self.config.timing.transfer_max);
         if let Office::Primary(reign) = &mut self.office {
-            reign.transfer = Some(Transfer { token, to, until, is_told: false });
+            reign.transfer = Some(Transfer { token, to, is_chosen, until, is_told: false });
         }
         self.hand_over();
     }
@@ -78,17 +86,31 @@ impl Replica {
             }
             return;
         }
-        // What told it may be lost, or have come when it could not stand: in its own epoch nothing of it is known here.
-        if let Some(transfer) = &mut reign.transfer {
-            transfer.is_told = false;
+        if reign.transfer.is_some() {
+            let another = self.another_successor();
+            let Office::Primary(reign) = &mut self.office else { return };
+            if let Some(transfer) = &mut reign.transfer {
+                // What told it may be lost, or have come when it could not stand: in its own epoch nothing of it is known here.
+                transfer.is_told = false;
+                transfer.to = another.unwrap_or(transfer.to);
+            }
             return self.hand_over();
         }
         if self.is_outrun() {
             match self.best_successor() {
-                Some(member) => self.begin_transfer(None, member),
+                Some(member) => self.begin_transfer(None, member, true),
                 None => self.abdicate(),
             }
         }
+    }
+
+    /// Whom to hand over to instead of a successor that was chosen here and has fallen silent.
+    fn another_successor(&self) -> Option<Member> {
+        let Office::Primary(reign) = &self.office else { return None };
+        let transfer = reign.transfer.as_ref().filter(|transfer| transfer.is_chosen)?;
+        let silence = self.config.timing.heartbeat * SILENT_BEATS;
+        let is_there = |peer: &Peer| peer.member == transfer.to && peer.is_heard(silence, self.now);
+        if reign.peers.iter().any(is_there) { None } else { self.best_heard(silence) }
     }
 
     /// Whether the own disk has stood still for too long, while that of a peer has not (S12).
@@ -99,10 +121,16 @@ impl Replica {
         is_behind && self.rules(Rule::StalledDiskHandsOver)
     }
 
-    /// The voter that has most; of those that have as much, whoever was heard last.
+    /// The voter that has most.
     pub(super) fn best_successor(&self) -> Option<Member> {
+        self.best_heard(Duration::MAX)
+    }
+
+    /// The voter that has most, among those that were heard within this time; of those that have as much, whoever was heard last.
+    fn best_heard(&self, within: Duration) -> Option<Member> {
         let Office::Primary(reign) = &self.office else { return None };
-        let able = reign.peers.iter().filter(|peer| peer.heard.is_some() && self.could_lead(peer.member));
+        let able =
+            reign.peers.iter().filter(|peer| peer.is_heard(within, self.now) && self.could_lead(peer.member));
         able.max_by_key(|peer| (peer.acked, peer.heard)).map(|peer| peer.member)
     }
 

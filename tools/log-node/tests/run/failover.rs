@@ -1,6 +1,5 @@
 //! What a user must not notice: replicas that die, and roles that are handed over.
 
-
 use crate::cluster::{Cluster, lines};
 use crate::scratch::{Scratch, signal};
 
