@@ -54,7 +54,7 @@ impl Reason {
     const COUNT: usize = Reason::Unfinished as usize + 1;
 
     /// As the metric's label has it.
-    #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "told to nobody"))]
+    #[cfg(feature = "metrics")]
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Reason::Certificate => "certificate",

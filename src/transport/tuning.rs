@@ -28,12 +28,13 @@ pub(crate) struct Tuning {
     pub(crate) socket_buffer_bytes: usize,
 }
 
-/// What says how much may be on its way.
+/// What says how much may be on its way. One is chosen, and the others are there to be measured.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(feature = "bench"), allow(dead_code, reason = "one is chosen; the others are measured"))]
 pub(crate) enum Congestion {
     Cubic,
+    #[cfg(feature = "bench")]
     NewReno,
+    #[cfg(feature = "bench")]
     Bbr,
 }
 
@@ -87,7 +88,9 @@ pub(crate) fn transport_config(
         .enable_segmentation_offload(tuning.has_offload)
         .congestion_controller_factory(match tuning.congestion {
             Congestion::Cubic => Arc::new(congestion::CubicConfig::default()),
+            #[cfg(feature = "bench")]
             Congestion::NewReno => Arc::new(congestion::NewRenoConfig::default()),
+            #[cfg(feature = "bench")]
             Congestion::Bbr => Arc::new(congestion::BbrConfig::default()),
         })
         .initial_rtt(Duration::from_millis(100));
