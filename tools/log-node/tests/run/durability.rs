@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::cluster::{Cluster, lines};
-use crate::scratch::{Said, Scratch};
+use crate::scratch::{Running, Said, Scratch};
 
 fn append(cluster: &Cluster, status: i32, flags: &str, count: u64) -> Said {
     let input = format!("{}\n", lines("line", count).join("\n"));
@@ -41,14 +41,20 @@ fn led_for_long() -> Cluster {
     cluster
 }
 
-#[test]
-fn the_last_line_counts_the_records_that_were_not_committed_when_they_were_answered() {
+/// One who appends to such a cluster, and has been answered once; then both backups are killed.
+fn appending_to_the_last(args: &str) -> (Cluster, Running) {
     let mut cluster = led_for_long();
-    let mut appending = cluster.scratch.start("append -c c/client.toml -v --durability local --deadline 60s");
+    let mut appending = cluster.scratch.start(&format!("append -c c/client.toml -v {args}"));
     appending.type_line("first");
     appending.wait_for("");
     cluster.kill(2);
     cluster.kill(3);
+    (cluster, appending)
+}
+
+#[test]
+fn the_last_line_counts_the_records_that_were_not_committed_when_they_were_answered() {
+    let (_cluster, mut appending) = appending_to_the_last("--durability local --deadline 60s");
     for line in ["second", "third"] {
         appending.type_line(line);
         appending.wait_for(", not committed yet");
@@ -63,12 +69,7 @@ fn the_last_line_counts_the_records_that_were_not_committed_when_they_were_answe
 /// One line was told of, and not what had become of those that were on their way with it.
 #[test]
 fn when_a_line_fails_it_is_told_which_ones_are_in_the_log() {
-    let mut cluster = led_for_long();
-    let mut appending = cluster.scratch.start("append -c c/client.toml -v --deadline 5s");
-    appending.type_line("first");
-    appending.wait_for("");
-    cluster.kill(2);
-    cluster.kill(3);
+    let (_cluster, mut appending) = appending_to_the_last("--deadline 5s");
     for line in ["second", "third"] {
         appending.type_line(line);
     }
