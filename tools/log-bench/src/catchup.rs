@@ -214,7 +214,7 @@ fn add(cluster: &mut Cluster, client: &Client) -> Result<()> {
 impl Streams {
     /// In turn, so that both meet the same machine.
     fn measure(length: Duration, place: &Place) -> Result<Streams> {
-        let phase = Phase::steps("measuring a raw stream", STREAM_RUNS as u64);
+        let phase = Phase::steps("measuring streams of QUIC", STREAM_RUNS as u64);
         let dir = place.data("yardstick");
         std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
         let (mut raw, mut tuned) = (Vec::new(), Vec::new());
